@@ -1,0 +1,116 @@
+"""Reading and writing text, a sentence a line.
+
+A line ends at "\\n" and nowhere else, so that U+2028, U+0085, form feeds and empty lines never change the number of
+lines; a "\\r" before the "\\n" and a byte-order mark at the head of a file are not part of the text.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from nmt.errors import InputError
+
+STANDARD_INPUT = "-"
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, without their ends; ``-`` is standard input, gzip is read transparently.
+
+    Raises ``InputError`` for a missing file, a directory, a damaged gzip file or invalid UTF-8 (with the line's number).
+    """
+    name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    with _open_binary(path, name) as stream:
+        yield from decode_lines(stream, name)
+
+
+def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines of text from lines of bytes (as binary streams give them); ``name`` is what an error calls the stream."""
+    try:
+        for number, line in enumerate(stream, start=1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            line = line.removesuffix(b"\n").removesuffix(b"\r")
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{name}, line {number}: invalid UTF-8 at byte {error.start + 1}; convert the file to UTF-8"
+                ) from None
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{name}: damaged gzip file ({error})") from None
+
+
+def read_parallel(*paths: str | Path) -> Iterator[tuple[str, ...]]:
+    """Line n of every file together. Raises ``InputError`` naming both files when they differ in number of lines."""
+    readers = [read_lines(path) for path in paths]
+    exhausted = object()
+    number = 0
+    while True:
+        row = [next(reader, exhausted) for reader in readers]
+        ended = [line is exhausted for line in row]
+        if all(ended):
+            return
+        if any(ended):
+            short, long = paths[ended.index(True)], paths[ended.index(False)]
+            raise InputError(
+                f"{short} has {number} lines but {long} has more; line n of one must translate line n of the other"
+            )
+        number += 1
+        yield cast("tuple[str, ...]", tuple(row))
+
+
+def count_lines(path: str | Path) -> int:
+    """How many lines :func:`read_lines` gives."""
+    return sum(1 for _ in read_lines(path))
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write lines to a file that is complete or absent: beside its place first, then renamed.
+
+    Raises ``ValueError`` for a line that holds a line end: it would become two.
+    """
+    with written_whole(path) as stream:
+        for line in lines:
+            if "\n" in line:
+                raise ValueError(f"a line to be written to {path} holds a line end: {line!r}")
+            stream.write(line.encode("utf-8") + b"\n")
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary stream whose content appears at ``path`` at once and on disk, or not at all when the block fails."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _open_binary(path: str | Path, name: str) -> Iterator[BinaryIO]:
+    if str(path) == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 - closed below, opened here so that only opening is guarded
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{name}: is a directory, a text file was expected") from None
+    except PermissionError:
+        raise InputError(f"{name}: permission denied") from None
+    with stream:
+        zipped = stream.peek(2)[:2] == b"\x1f\x8b"
+        yield cast(BinaryIO, gzip.open(stream, "rb")) if zipped else stream

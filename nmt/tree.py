@@ -1,0 +1,37 @@
+"""Operations on state: nested tuples of batch-first tensors, of whose inside nobody needs to know.
+
+Shapes: B batch (or hypotheses), * anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+# A state is a tensor, or a (named) tuple of states; () is the state of what keeps none.
+State = Any
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """The same tree with ``function`` applied to every tensor in it.
+
+    Raises ``TypeError`` for a leaf that is not a tensor: state that search could not reorder.
+    """
+    if isinstance(state, Tensor):
+        return function(state)
+    if isinstance(state, tuple):
+        parts = [map_tensors(function, part) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    raise TypeError(f"state must be tensors in nested tuples, found {type(state).__name__}")
+
+
+def select(state: State, index_B: Tensor) -> State:
+    """Rows ``index_B`` of every tensor, in that order: reorders, drops or copies hypotheses."""
+    return map_tensors(lambda tensor: tensor.index_select(0, index_B), state)
+
+
+def repeat(state: State, times: int) -> State:
+    """Every row ``times`` times, copies next to each other: (B, *) becomes (B * times, *)."""
+    return map_tensors(lambda tensor: tensor.repeat_interleave(times, dim=0), state)
