@@ -42,7 +42,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real parallel text and gold alignments beside the checkout, no part of the project; skipped where there is none."""
+    """Real text and gold alignments beside the checkout, no part of the project; where there is none, skip."""
     path = REPOSITORY.parent / "shared" / "data"
     if not path.is_dir():
         pytest.skip("no ../shared/data beside the checkout (real text that is no part of the project)")
