@@ -14,15 +14,15 @@ from torch import Tensor
 State = Any
 
 
-def map_tensors(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """The same tree with ``function`` applied to every tensor in it.
+def map_tensors(function: Callable[..., Tensor], state: State, *others: State) -> State:
+    """The same tree with ``function`` applied to every tensor in it, together with those in the same place of ``others``.
 
     Raises ``TypeError`` for a leaf that is not a tensor: state that search could not reorder.
     """
     if isinstance(state, Tensor):
-        return function(state)
+        return function(state, *others)
     if isinstance(state, tuple):
-        parts = [map_tensors(function, part) for part in state]
+        parts = [map_tensors(function, *column) for column in zip(state, *others, strict=True)]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     raise TypeError(f"state must be tensors in nested tuples, found {type(state).__name__}")
 

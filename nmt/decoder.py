@@ -1,0 +1,193 @@
+"""The recurrent decoder: its first state, the three ways to wire cell and attention, and its output layer.
+
+Shapes: B batch (or hypotheses), T target positions, S source positions, D embedding size, H hidden size,
+E memory or context size, G size of a cell's input product, O output size of a wiring, V vocabulary size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nmt.attention import Attention, Glance, Memory
+from nmt.attention.base import Keys
+from nmt.cells import Stacked
+from nmt.tree import State
+
+
+class MeanStart(nn.Module):
+    """s_0 = tanh(W mean(h)), the mean over the valid source positions (dl4mt)."""
+
+    def __init__(self, memory_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(memory_size, hidden_size)
+
+    def forward(self, memory: Memory) -> Tensor:
+        valid_BS1 = memory.valid_BS.unsqueeze(-1)
+        mean_BE = (memory.value_BSE * valid_BS1).sum(1) / valid_BS1.sum(1).clamp(min=1)
+        return torch.tanh(self.project(mean_BE))
+
+
+class BackwardStart(nn.Module):
+    """s_0 = tanh(W ←h_1), from the backward state of the first source word (Bahdanau et al. 2015, appendix A.2.2)."""
+
+    def __init__(self, memory_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(memory_size // 2, hidden_size)
+
+    def forward(self, memory: Memory) -> Tensor:
+        first_B = memory.valid_BS.int().argmax(dim=1)
+        row_B = torch.arange(len(first_B), device=first_B.device)
+        backward_BH = memory.value_BSE[row_B, first_B, memory.value_BSE.shape[-1] // 2 :]
+        return torch.tanh(self.project(backward_BH))
+
+
+STARTS: dict[str, type[MeanStart] | type[BackwardStart]] = {"mean": MeanStart, "backward": BackwardStart}
+
+
+# Output (B, O), what was seen (T = 1), the cells' new state and the attention's.
+Step = tuple[Tensor, Glance, State, State]
+# Makes layers of cells: (input_size, layers) -> Stacked.
+MakeStack = Callable[[int, int], Stacked]
+
+
+class Wiring(nn.Module):
+    """How a target position runs: when the cell steps, when the attention looks, and with which query.
+
+    ``make_stack(input_size, layers)`` makes cells, ``layers`` is how many the decoder has, ``attention`` what it looks
+    with. As in a cell, what needs no state (:meth:`inputs`) is apart from the step.
+    """
+
+    output_size: int
+
+    def __init__(self, make_stack: MakeStack, layers: int, input_size: int, attention: Attention) -> None:
+        super().__init__()
+        self.cells, self.attention = make_stack(input_size, layers), attention
+        self.output_size = self.cells.hidden_size
+
+    def start(self, hidden_BH: Tensor) -> State:
+        """The state whose hidden vectors are ``hidden_BH``."""
+        return self.cells.start(hidden_BH)
+
+    def inputs(self, embedded_BTD: Tensor) -> Tensor:
+        """The part of the first product that the previous target words decide, for all T at once: (B, T, G)."""
+        return self.cells.inputs(embedded_BTD)
+
+    def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
+        """One target position, from the product of :meth:`inputs` at that position."""
+        raise NotImplementedError
+
+    def look(self, query_BQ: Tensor, keys: Keys, attended: State) -> tuple[Glance, State]:
+        """One look with one query a hypothesis."""
+        return self.attention.step(query_BQ.unsqueeze(1), keys, attended)
+
+
+class LookThenUpdate(Wiring):
+    """c_j = att(H, s_{j−1}); s_j = cell([E[y_{j−1}]; c_j], s_{j−1}) (Bahdanau et al. 2015, appendix A.2.2).
+
+    With several layers, the query is the state of the top one."""
+
+    def __init__(self, make_stack: MakeStack, layers: int, embedding_size: int, attention: Attention) -> None:
+        super().__init__(make_stack, layers, embedding_size, attention)
+        self.context = nn.Linear(attention.context_size, self.cells.product_size, bias=False)  # W's columns for c
+
+    def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
+        glance, attended = self.look(self.cells.read(state), keys, attended)
+        output_BO, state = self.cells.advance(product_BG + self.context(glance.context_BTE[:, 0]), state)
+        return output_BO, glance, state, attended
+
+
+class Conditional(Wiring):
+    """s' = cell1(E[y_{j−1}], s_{j−1}); c_j = att(H, s'); s_j = cell2(c_j, s') (dl4mt, session 3; the GAtt paper's).
+
+    cell1 and cell2 hand one state to each other; further layers stand on cell2.
+    """
+
+    def __init__(self, make_stack: MakeStack, layers: int, embedding_size: int, attention: Attention) -> None:
+        super().__init__(make_stack, layers, attention.context_size, attention)
+        self.first = make_stack(embedding_size, 1)
+
+    def inputs(self, embedded_BTD: Tensor) -> Tensor:
+        return self.first.inputs(embedded_BTD)
+
+    def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
+        query_BQ, between = self.first.advance(product_BG, state[:1])
+        glance, attended = self.look(query_BQ, keys, attended)
+        output_BO, state = self.cells.step(glance.context_BTE[:, 0], (*between, *state[1:]))
+        return output_BO, glance, state, attended
+
+
+class UpdateThenLook(Wiring):
+    """s_j = cell([E[y_{j−1}]; h̃_{j−1}], s_{j−1}); c_j = att(H, s_j); h̃_j = tanh(W_c [c_j; s_j]), h̃_0 = 0.
+
+    The output h̃ is fed back: input feeding (Luong et al. 2015, equation 5 and section 3.3)."""
+
+    def __init__(self, make_stack: MakeStack, layers: int, embedding_size: int, attention: Attention) -> None:
+        super().__init__(make_stack, layers, embedding_size, attention)
+        self.feed = nn.Linear(self.output_size, self.cells.product_size, bias=False)  # W's columns for h̃
+        self.combine = nn.Linear(attention.context_size + self.output_size, self.output_size)  # W_c
+
+    def start(self, hidden_BH: Tensor) -> State:
+        return self.cells.start(hidden_BH), torch.zeros_like(hidden_BH)
+
+    def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
+        below, fed_BO = state
+        hidden_BH, below = self.cells.advance(product_BG + self.feed(fed_BO), below)
+        glance, attended = self.look(hidden_BH, keys, attended)
+        output_BO = torch.tanh(self.combine(torch.cat([glance.context_BTE[:, 0], hidden_BH], dim=-1)))
+        return output_BO, glance, (below, output_BO), attended
+
+
+WIRINGS: dict[str, type[Wiring]] = {
+    "look-then-update": LookThenUpdate,
+    "conditional": Conditional,
+    "update-then-look": UpdateThenLook,
+}
+
+
+class DecoderState(NamedTuple):
+    """Everything that a hypothesis remembers."""
+
+    recurrent: State
+    attended: State
+
+
+class RecurrentDecoder(nn.Module):
+    """Embedding, wiring, readout and output layer. ``forward`` runs any number of target positions from any state."""
+
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        start: nn.Module,
+        wiring: Wiring,
+        readout: nn.Module,
+        output: nn.Linear,
+        *,
+        embedding_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.initial, self.wiring, self.readout, self.output = embedding, start, wiring, readout, output
+        self.embedding_dropout, self.output_dropout = nn.Dropout(embedding_dropout), nn.Dropout(output_dropout)
+
+    def start(self, memory: Memory) -> DecoderState:
+        """The state before the first target word."""
+        recurrent = self.wiring.start(self.initial(memory))
+        return DecoderState(recurrent, self.wiring.attention.start(memory.valid_BS))
+
+    def forward(self, token_BT: Tensor, keys: Keys, state: DecoderState) -> tuple[Tensor, Glance, DecoderState]:
+        """Logits (B, T, V) of the words after ``token_BT``, what was seen at each, and the state after the last."""
+        embedded_BTD = self.embedding_dropout(self.embedding(token_BT))
+        product_BTG = self.wiring.inputs(embedded_BTD)
+        recurrent, attended = state
+        outputs, glances = [], []
+        for product_BG in product_BTG.unbind(dim=1):
+            output_BO, glance, recurrent, attended = self.wiring.step(product_BG, keys, recurrent, attended)
+            outputs.append(output_BO)
+            glances.append(glance)
+        seen = Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True)))
+        readout_BTR = self.readout(torch.stack(outputs, dim=1), embedded_BTD, seen.context_BTE)
+        return self.output(self.output_dropout(readout_BTR)), seen, DecoderState(recurrent, attended)

@@ -1,0 +1,209 @@
+"""The model: what training, search and analysis know of a translation system.
+
+Shapes: B batch (or hypotheses), T target positions, S source positions, V target vocabulary size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from nmt.attention import ATTENTIONS, Attention, Memory
+from nmt.attention.base import Keys
+from nmt.cells import CELLS, Cell, Stacked
+from nmt.decoder import STARTS, WIRINGS, DecoderState, RecurrentDecoder
+from nmt.encoder import RecurrentEncoder
+from nmt.layers import READOUTS
+from nmt.settings import Choice, Settings, choice
+from nmt.tree import State
+from nmt.vocabulary import PAD
+
+Size = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Trace(NamedTuple):
+    """All that a loss or an analysis may read of a decoding."""
+
+    logit_BTV: Tensor
+    weight_BTS: Tensor
+    choice_BT: Tensor  # log-probability of what the attention sampled; 0 where it samples nothing
+
+
+class Model(nn.Module):
+    """Encode a source once, start a hypothesis, decode any number of target positions from any state.
+
+    Memory and state are nested tuples of batch-first tensors: search repeats, drops and reorders them without knowing
+    what is inside. Decoding T tokens at once equals decoding them in pieces.
+    """
+
+    def encode(self, source_BS: Tensor, valid_BS: Tensor) -> State:
+        """The memory of a source: all that is computed once a sentence."""
+        raise NotImplementedError
+
+    def start(self, memory: State) -> State:
+        """The state before the first target word."""
+        raise NotImplementedError
+
+    def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
+        """The trace of the words that follow ``token_BT`` (its first is the beginning of the sentence)."""
+        raise NotImplementedError
+
+
+class Encoded(NamedTuple):
+    """The encoder's memory with what the attention computed from it."""
+
+    memory: Memory
+    keys: Keys
+
+
+class EncoderDecoder(Model):
+    """A model of an encoder and a decoder with attention."""
+
+    def __init__(self, encoder: RecurrentEncoder, decoder: RecurrentDecoder) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(self, source_BS: Tensor, valid_BS: Tensor) -> State:
+        memory: Memory = self.encoder(source_BS, valid_BS)
+        return Encoded(memory, self.decoder.wiring.attention.precompute(memory))
+
+    def start(self, memory: State) -> DecoderState:
+        return self.decoder.start(memory.memory)
+
+    def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
+        logit_BTV, seen, state = self.decoder(token_BT, memory.keys, state)
+        return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT), state
+
+
+class Dropout(Settings):
+    """Where dropout acts, and how much."""
+
+    embedding: Rate = 0.0  # on the embeddings of both sides
+    layer: Rate = 0.0  # between the layers of encoder and decoder
+    output: Rate = 0.0  # before the output layer
+
+
+class RecurrentSettings(Settings):
+    """An encoder-decoder of recurrent cells (see :mod:`nmt.encoder`, :mod:`nmt.decoder`)."""
+
+    embedding: Size = 256
+    hidden: Size = 256
+    cell: Annotated[Choice, choice(CELLS)] = Choice("gru")
+    encoder_layers: Size = 1
+    decoder_layers: Size = 1
+    attention: Annotated[Choice, choice(ATTENTIONS)] = Choice("bahdanau")
+    wiring: Literal["look-then-update", "conditional", "update-then-look"] = "conditional"
+    start: Literal["mean", "backward"] = "mean"
+    readout: Literal["tanh", "maxout", "direct"] = "tanh"
+    readout_size: Size | None = None  # null: the embedding's; for a direct readout, the hidden size
+    tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
+    dropout: Dropout = Dropout()
+    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.readout == "direct":
+            if self.wiring != "update-then-look":
+                raise ValueError(
+                    f'readout "direct" would hide the context from the output with the wiring "{self.wiring}"; '
+                    'choose "tanh" or "maxout", or the wiring "update-then-look"'
+                )
+            if self.readout_size not in (None, self.hidden):
+                raise ValueError(
+                    f"readout_size {self.readout_size} must be the hidden size {self.hidden} for a direct readout"
+                )
+        if self.tie != "none" and self.readout_width != self.embedding:
+            raise ValueError(
+                f'tie "{self.tie}" needs a readout as wide as the embedding: {self.readout_width} is not {self.embedding}'
+            )
+        return self
+
+    @property
+    def readout_width(self) -> int:
+        """The size of what the output layer reads."""
+        return self.readout_size or (self.hidden if self.readout == "direct" else self.embedding)
+
+
+def build_model(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
+    """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes."""
+
+    def make_cell(input_size: int, hidden_size: int) -> Cell:
+        cell: Cell = settings.cell.build(CELLS, input_size, hidden_size)
+        return cell
+
+    def make_stack(input_size: int, layers: int) -> Stacked:
+        sizes = [input_size] + [settings.hidden] * (layers - 1)
+        return Stacked((make_cell(size, settings.hidden) for size in sizes), settings.dropout.layer)
+
+    source_embedding = nn.Embedding(source_words, settings.embedding, padding_idx=PAD)
+    encoder = RecurrentEncoder(
+        source_embedding,
+        make_cell,
+        settings.hidden,
+        settings.encoder_layers,
+        embedding_dropout=settings.dropout.embedding,
+        layer_dropout=settings.dropout.layer,
+    )
+    attention: Attention = settings.attention.build(ATTENTIONS, settings.hidden, encoder.memory_size)
+    wiring = WIRINGS[settings.wiring](make_stack, settings.decoder_layers, settings.embedding, attention)
+    readout = READOUTS[settings.readout](
+        wiring.output_size, settings.embedding, attention.context_size, settings.readout_width
+    )
+    target_embedding = nn.Embedding(target_words, settings.embedding, padding_idx=PAD)
+    output = nn.Linear(settings.readout_width, target_words)
+    decoder = RecurrentDecoder(
+        target_embedding,
+        STARTS[settings.start](encoder.memory_size, settings.hidden),
+        wiring,
+        readout,
+        output,
+        embedding_dropout=settings.dropout.embedding,
+        output_dropout=settings.dropout.output,
+    )
+    model = EncoderDecoder(encoder, decoder)
+    INITIALISATIONS[settings.initialisation](model)
+    if settings.tie != "none":
+        output.weight = target_embedding.weight
+    if settings.tie == "all":
+        source_embedding.weight = target_embedding.weight
+    return model
+
+
+def initialise_default(model: nn.Module) -> None:
+    """Matrices Glorot-uniform, those of a cell's state orthogonal gate by gate, embeddings N(0, 1/D), biases 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+            nn.init.zeros_(module.weight[PAD].detach())
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if isinstance(module, Cell) and isinstance(hidden := getattr(module, "hidden", None), nn.Linear):
+            for gate in hidden.weight.detach().split(module.hidden_size):
+                nn.init.orthogonal_(gate)
+
+
+def initialise_normal(model: nn.Module) -> None:
+    """Weights N(0, 0.01²), square matrices (of every gate) random orthogonal, biases 0: Zhang et al. 2017, section 4.1."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.weight[PAD].detach())
+        elif isinstance(module, nn.Linear):
+            rows, columns = module.weight.shape
+            for block in module.weight.detach().split(columns if rows % columns == 0 else rows):
+                if math.prod(block.shape) == columns**2 and rows % columns == 0:
+                    nn.init.orthogonal_(block)
+                else:
+                    nn.init.normal_(block, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+INITIALISATIONS = {"default": initialise_default, "normal": initialise_normal}
