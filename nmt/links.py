@@ -1,0 +1,334 @@
+"""Word alignments and attention matrices between a source and a target sentence, and their file formats.
+
+A link is a pair (source word, target word), both counted from 0 whatever the file counted from. Formats of links:
+
+* Pharaoh: a line a sentence, ``i-j`` sure and ``ipj`` possible; counts from 0, or from 1 in files called ``*.talp``.
+* NAACL: a line a link, ``sentence source target [S|P] [confidence]``; counts sentences and words from 1.
+
+Attention matrices have a row a target word and a column a source word, without the end-of-sentence row and column:
+
+* ``.npz``: an array a sentence, named by the sentence's number counted from 0 (``0``, ``1``, …); never a pickle.
+* JSON: a list of matrices, each a list of rows.
+
+Shapes: T target words (or pieces), S source words (or pieces).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt.errors import InputError
+from nmt.text import read_lines, write_lines, written_whole
+
+Link = tuple[int, int]
+Matrix = NDArray[np.float64]
+Lengths = Sequence[tuple[int, int]]  # (source words, target words) of every sentence
+
+_PHARAOH = re.compile(r"([0-9]+)([-p])([0-9]+)")
+_NAACL = re.compile(r"([0-9]+)\s+([0-9]+)\s+([0-9]+)(?:\s+([SP]))?(?:\s+[0-9.eE+-]+)?")
+_ROUNDING = 1e-3  # what half precision and a file's decimals may add to a weight of 1
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The links of one sentence pair. ``possible`` holds the sure ones too: S ⊆ P, as AER's definition asks.
+
+    The links of a system are all sure: ``Links(pairs)``.
+    """
+
+    sure: frozenset[Link]
+    possible: frozenset[Link]
+
+    def __init__(self, sure: Iterable[Link] = (), possible: Iterable[Link] = ()) -> None:
+        object.__setattr__(self, "sure", frozenset(sure))
+        object.__setattr__(self, "possible", self.sure | frozenset(possible))
+
+    def sources(self) -> frozenset[int]:
+        """The source words that have a link, sure or possible."""
+        return frozenset(i for i, _ in self.possible)
+
+
+@dataclass(frozen=True, slots=True)
+class LinksFile:
+    """What a file of links held: the links, counted from 0, and the base the file itself counted from."""
+
+    links: list[Links]
+    base: int
+
+
+# Links of text -------------------------------------------------------------------------------------------------------
+
+
+def parse_links(text: str, where: str = "links", base: int = 0) -> Links:
+    """Links of a Pharaoh line (``0-0 1p2``) that counts from ``base``. ``where`` is what an error calls the line.
+
+    Raises ``InputError`` for anything else than links, and for an index below ``base``.
+    """
+    pairs = _parse_pairs(text, where)
+    if base and any(min(i, j) < base for i, j, _ in pairs):
+        raise InputError(f"{where}: link with index 0, but these links are said to count from 1; they count from 0")
+    return _links((i - base, j - base, sure) for i, j, sure in pairs)
+
+
+def format_links(links: Links, base: int = 0) -> str:
+    """The Pharaoh line of links, in order of source and target; possible ones that are not sure with ``p``."""
+    return " ".join(f"{i + base}{'-' if (i, j) in links.sure else 'p'}{j + base}" for i, j in sorted(links.possible))
+
+
+def read_links(path: str | Path, base: int | None = None, lengths: Lengths | None = None) -> LinksFile:
+    """Read a file of links, Pharaoh or NAACL by its content.
+
+    ``base`` states what the file counts from; without it the file shows it: an index 0 means 0, an index as large as
+    the sentence is long means 1. ``lengths`` gives the words of both sides of every sentence, against which every
+    index is checked.
+
+    Raises ``InputError`` naming file and line for a malformed link, an index out of range (with the likely cause), a
+    number of lines other than ``lengths`` has, and when nothing tells the base.
+    """
+    lines = list(read_lines(path))
+    if base is None and str(path).removesuffix(".gz").endswith(".talp"):
+        base = 1
+    if _is_naacl(lines):
+        rows, base = _naacl_rows(lines, str(path), None if lengths is None else len(lengths)), 1
+    else:
+        rows = [(n, _parse_pairs(line, f"{path}, line {n}")) for n, line in enumerate(lines, start=1)]
+    if lengths is not None and len(rows) != len(lengths):
+        raise InputError(f"{path} has the links of {len(rows)} sentences but the text has {len(lengths)}")
+    if base is None:
+        base = _detect_base(rows, str(path), lengths)
+    _check_range(rows, str(path), base, lengths)
+    return LinksFile([_links((i - base, j - base, sure) for i, j, sure in pairs) for _, pairs in rows], base)
+
+
+def write_links(path: str | Path, links: Iterable[Links], base: int = 0) -> None:
+    """Write links in Pharaoh format, a line a sentence; the file is complete or absent."""
+    write_lines(path, (format_links(sentence, base) for sentence in links))
+
+
+def write_naacl(path: str | Path, links: Iterable[Links]) -> None:
+    """Write links in NAACL format, a line a link, everything counted from 1; the file is complete or absent."""
+    write_lines(
+        path,
+        (
+            f"{number} {i + 1} {j + 1} {'S' if (i, j) in sentence.sure else 'P'}"
+            for number, sentence in enumerate(links, start=1)
+            for i, j in sorted(sentence.possible)
+        ),
+    )
+
+
+Pair = tuple[int, int, bool]  # source index and target index as the file counts, and whether the link is sure
+Row = tuple[int, list[Pair]]  # the line on which a sentence's links begin, and its links
+
+
+def _parse_pairs(text: str, where: str) -> list[Pair]:
+    pairs = []
+    for word in text.split():
+        match = _PHARAOH.fullmatch(word)
+        if match is None:
+            raise InputError(f"{where}: {word!r} is no link; links are written 0-0 (sure) or 0p0 (possible)")
+        pairs.append((int(match[1]), int(match[3]), match[2] == "-"))
+    return pairs
+
+
+def _is_naacl(lines: Sequence[str]) -> bool:
+    first = next((line for line in lines if line.strip()), "")
+    return _NAACL.fullmatch(first.strip()) is not None
+
+
+def _naacl_rows(lines: Sequence[str], path: str, sentences: int | None) -> list[Row]:
+    found: dict[int, Row] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        match = _NAACL.fullmatch(line.strip())
+        if match is None:
+            raise InputError(f"{path}, line {number}: {line!r} is no NAACL link such as '1 2 3 S'")
+        sentence, source, target = int(match[1]), int(match[2]), int(match[3])
+        if sentence < 1 or source < 1 or target < 1:
+            raise InputError(f"{path}, line {number}: index 0, but NAACL files count sentences and words from 1")
+        if sentences is not None and sentence > sentences:
+            raise InputError(f"{path}, line {number}: sentence {sentence}, but the text has {sentences} sentences")
+        found.setdefault(sentence, (number, []))[1].append((source, target, match[4] != "P"))
+    count = sentences if sentences is not None else max(found, default=0)
+    return [found.get(sentence, (0, [])) for sentence in range(1, count + 1)]
+
+
+def _detect_base(rows: Sequence[Row], path: str, lengths: Lengths | None) -> int:
+    indices = [(i, j) for _, pairs in rows for i, j, _ in pairs]
+    if not indices or min(map(min, indices)) == 0:
+        return 0
+    if lengths is not None:
+        for (_, pairs), (source, target) in zip(rows, lengths, strict=True):
+            if any(i == source or j == target for i, j, _ in pairs):
+                return 1
+    raise InputError(
+        f"{path}: no link has index 0, so it may count from 0 or from 1; state which (--base 0 or --base 1)"
+    )
+
+
+def _check_range(rows: Sequence[Row], path: str, base: int, lengths: Lengths | None) -> None:
+    has_zero = any(min(i, j) == 0 for _, pairs in rows for i, j, _ in pairs)
+    for sentence, (line, pairs) in enumerate(rows):
+        for i, j, _ in pairs:
+            if base and min(i, j) == 0:
+                raise InputError(f"{path}, line {line}: index 0 in a file read as counting from 1; it counts from 0")
+            if lengths is None:
+                continue
+            source, target = lengths[sentence]
+            if i - base >= source or j - base >= target:
+                if base == 0 and not has_zero:
+                    cause = "the file counts from 1 and was read as counting from 0"
+                elif i - base < target and j - base < source:
+                    cause = "the file has the target first and the source second"
+                else:
+                    cause = "the links belong to another text or another tokenisation"
+                raise InputError(
+                    f"{path}, line {line}: link {i}-{j} is out of range, the source has {source} words and the target "
+                    f"{target}; likely {cause}"
+                )
+
+
+def _links(pairs: Iterable[Pair]) -> Links:
+    rows = list(pairs)
+    return Links(((i, j) for i, j, sure in rows if sure), ((i, j) for i, j, _ in rows))
+
+
+# Attention matrices --------------------------------------------------------------------------------------------------
+
+
+def read_matrices(path: str | Path) -> list[Matrix]:
+    """Attention matrices of a ``.npz`` or JSON file, a (T, S) array of weights from 0 to 1 a sentence, in order.
+
+    Raises ``InputError`` naming file and sentence for a damaged file, a missing sentence, a pickle, or what is no
+    matrix of weights.
+    """
+    arrays = _read_json(path) if str(path).removesuffix(".gz").endswith(".json") else _read_npz(path)
+    return [check_matrix(array, f"{path}, sentence {number}") for number, array in enumerate(arrays)]
+
+
+def write_matrices(path: str | Path, matrices: Iterable[NDArray[np.floating[Any]]]) -> None:
+    """Write attention matrices, as JSON when the name ends so and as ``.npz`` otherwise; complete or absent."""
+    if str(path).endswith(".json"):
+        rows = [np.asarray(matrix, dtype=np.float64).tolist() for matrix in matrices]
+        with written_whole(path) as stream:
+            stream.write(json.dumps(rows).encode())
+        return
+    with written_whole(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, matrix in enumerate(matrices):
+            with archive.open(f"{number}.npy", "w") as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(matrix), allow_pickle=False)
+
+
+def check_matrix(array: Any, where: str) -> Matrix:
+    """The array as a (T, S) matrix of weights. Raises ``InputError``, calling it ``where``, when it is none."""
+    try:
+        matrix = np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: not a matrix of numbers with rows of one length") from None
+    if matrix.size == 0 and matrix.ndim < 2:
+        matrix = matrix.reshape(0, 0)
+    if matrix.ndim != 2:
+        raise InputError(f"{where}: {matrix.ndim} dimensions, expected 2 (target words, source words)")
+    if not np.isfinite(matrix).all():
+        raise InputError(f"{where}: a weight is not a finite number")
+    if matrix.size and (matrix.min() < 0 or matrix.max() > 1 + _ROUNDING):
+        raise InputError(f"{where}: weights from {matrix.min():g} to {matrix.max():g}, expected from 0 to 1")
+    return np.clip(matrix, 0, 1)
+
+
+def argmax_links(weight_TS: NDArray[np.floating[Any]]) -> Links:
+    """For each target word the source word with the highest weight, the first of equals; none where all are 0."""
+    if weight_TS.shape[1] == 0:
+        return Links()
+    best_T = weight_TS.argmax(axis=1)
+    return Links((int(i), j) for j, i in enumerate(best_T) if weight_TS[j, i] > 0)
+
+
+def _read_json(path: str | Path) -> list[Any]:
+    try:
+        value = json.loads("\n".join(read_lines(path)))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, list):
+        raise InputError(f"{path}: expected a list of matrices, one a sentence")
+    return value
+
+
+def _read_npz(path: str | Path) -> list[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = set(archive.files)
+            for number in range(len(names)):
+                if str(number) not in names:
+                    raise InputError(f"{path}: no array named {number}; arrays are named 0, 1, … one a sentence")
+            return [archive[str(number)] for number in range(len(names))]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise InputError(f"{path}: not an .npz file of plain arrays ({error})") from None
+
+
+# Pieces and words ----------------------------------------------------------------------------------------------------
+
+
+def pieces_to_words(
+    weight_TS: NDArray[np.floating[Any]], target_word_T: Sequence[int], source_word_S: Sequence[int]
+) -> Matrix:
+    """Weights between words from weights between subword pieces.
+
+    ``target_word_T`` and ``source_word_S`` give the word of every piece, counted from 0 (see :func:`words_of_pieces`).
+    A source word gets the *sum* of its pieces' weights, a target word the *mean* of its pieces' rows, so a row that
+    sums to 1 still does.
+    """
+    target_T, source_S = np.asarray(target_word_T, dtype=np.intp), np.asarray(source_word_S, dtype=np.intp)
+    if weight_TS.shape != (len(target_T), len(source_S)):
+        raise ValueError(f"weights of shape {weight_TS.shape} for {len(target_T)} target and {len(source_S)} pieces")
+    targets, sources = int(target_T.max(initial=-1)) + 1, int(source_S.max(initial=-1)) + 1
+    summed = np.zeros((targets, sources))
+    np.add.at(summed, (target_T[:, None], source_S[None, :]), weight_TS)
+    pieces = np.bincount(target_T, minlength=targets)
+    return summed / np.maximum(pieces, 1)[:, None]
+
+
+def words_of_pieces(pieces: Sequence[str], style: str) -> list[int]:
+    """The word, counted from 0, to which each piece belongs.
+
+    ``style``: ``sentencepiece`` (``▁`` begins a word), ``@@`` (at the end of a piece: the word goes on) or ``##`` (at
+    the head of a piece: it continues a word). Raises ``ValueError`` for another style.
+    """
+    if style == "sentencepiece":
+        return _sentencepiece_words(pieces)
+    if style == "@@":
+        begins = [number == 0 or not pieces[number - 1].endswith("@@") for number in range(len(pieces))]
+    elif style == "##":
+        begins = [number == 0 or not piece.startswith("##") for number, piece in enumerate(pieces)]
+    else:
+        raise ValueError(f"unknown style of pieces {style!r}; known are sentencepiece, @@ and ##")
+    return [word - 1 for word in np.cumsum(begins, dtype=int).tolist()]
+
+
+def _sentencepiece_words(pieces: Sequence[str]) -> list[int]:
+    """A piece belongs to the word of its first character that is not ``▁``; a piece of ``▁`` alone to the next word."""
+    index, word, between = [], -1, True
+    for piece in pieces:
+        first = None
+        for character in piece:
+            if character == "▁":
+                between = True
+                continue
+            if between:
+                word, between = word + 1, False
+            if first is None:
+                first = word
+        index.append(word + 1 if first is None else first)
+    return [min(number, max(word, 0)) for number in index]
