@@ -9,10 +9,10 @@ A setting that names a member of a table, ``ATTENTIONS = {"bahdanau": Bahdanau, 
 
 and accepts ``bahdanau`` or ``{kind: bahdanau, size: 256}``; what else the mapping may hold is read from the
 *keyword-only* parameters of the constructor, their annotations and defaults. A member that wraps another of its own
-table annotates the parameter as :data:`Builder` and calls it with the positional arguments that the inner one wants:
+table has a parameter annotated as a function, ``Callable[[int, int], Attention]`` or :data:`Builder`, and calls it:
 
     class GAtt(Attention):
-        def __init__(self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau")) -> None:
+        def __init__(self, query_size: int, memory_size: int, *, inner: Builder) -> None:
             self.inner = inner(query_size, memory_size)
 
 ``settings.attention.build(ATTENTIONS, query_size, memory_size)`` then builds the whole nest, and no member imports the
@@ -21,6 +21,7 @@ table.
 
 from __future__ import annotations
 
+import collections.abc
 import difflib
 import functools
 import inspect
@@ -120,13 +121,12 @@ def dump(settings: Settings) -> str:
 
 
 def _absolute(value: Any) -> Path:
-    if isinstance(value, yaml_tree.Text):
-        value = value.directory / Path(value).expanduser()
     if not isinstance(value, str | Path):
-        raise PydanticCustomError("string_type", "Input should be a path")
+        raise PydanticCustomError("path_type", "Input should be a path")
     if not str(value):
         raise ValueError("a path must not be empty")
-    return Path(os.path.abspath(Path(value).expanduser()))
+    directory = getattr(value, "directory", Path())
+    return Path(os.path.abspath(directory / Path(value).expanduser()))
 
 
 FilePath = Annotated[Path, pydantic.BeforeValidator(_absolute)]
@@ -144,25 +144,21 @@ class Choice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, table: Mapping[str, Callable[..., Any]], *args: Any) -> Any:
-        """``table[kind](*args, **settings)``; a :data:`Builder` gets a function that builds from the same table."""
+        """``table[kind](*args, **settings)``; a parameter that is a function gets one building from the same table."""
         member = table[self.kind]
         settings = dict(self.settings)
         for name, parameter in _parameters(member).items():
             inner = settings.get(name, parameter.default)
-            if _recursive(parameter.annotation) and isinstance(inner, Choice):
+            if _is_builder(parameter.annotation) and isinstance(inner, Choice):
                 settings[name] = functools.partial(inner.build, table)
         return member(*args, **settings)
 
     def __call__(self, *args: Any) -> Any:
-        """Never: makes a ``Choice`` acceptable as the default of a :data:`Builder` parameter."""
+        """Never to be called: lets a ``Choice`` be the default of a parameter that is a function."""
         raise TypeError(f"{self} must be built from its table: choice.build(TABLE, ...)")
 
 
-class _Recursive:
-    """Marks a parameter that takes another member of the table."""
-
-
-Builder = Annotated[Callable[..., Any], _Recursive]
+Builder = Callable[..., Any]
 """Annotates a keyword-only parameter: another member of the same table, handed over as a function that builds it."""
 
 
@@ -191,7 +187,7 @@ class choice:  # noqa: N801 - reads as a word in an annotation
         else:
             raise _error("choice_type", "Input should be a name or a mapping with a kind", (), value)
         if not isinstance(kind, str) or kind not in self.table:
-            raise _error("unknown_kind", f"unknown kind {_found(kind)}{_nearest(kind, self.table)}", place, kind)
+            raise _error("unknown_kind", f'unknown kind "{kind}"{_nearest(kind, self.table)}', place, kind)
         checked = _schema(self, kind).model_validate(settings)
         return Choice(str(kind), {name: getattr(checked, name) for name in type(checked).model_fields})
 
@@ -200,7 +196,7 @@ def _schema(chooser: choice, kind: str) -> type[Settings]:
     """The settings of one member: its keyword-only parameters."""
     fields: dict[str, Any] = {}
     for name, parameter in _parameters(chooser.table[kind]).items():
-        annotation = Annotated[Choice, chooser] if _recursive(parameter.annotation) else parameter.annotation
+        annotation = Annotated[Choice, chooser] if _is_builder(parameter.annotation) else parameter.annotation
         fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     return pydantic.create_model(kind, __base__=Settings, **fields)
 
@@ -222,8 +218,9 @@ def _parameters(member: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter.replace(annotation=hints[name]) for name, parameter in keywords.items()}
 
 
-def _recursive(annotation: Any) -> bool:
-    return _Recursive in getattr(annotation, "__metadata__", ())
+def _is_builder(annotation: Any) -> bool:
+    """A function cannot be written in a recipe, so it is the name of another member of the table that is meant."""
+    return typing.get_origin(annotation) is collections.abc.Callable
 
 
 # ------------------------------------------------------------------------------------------------ files and bases
@@ -259,7 +256,7 @@ def _dumped(value: Any) -> Any:
         return {key: _dumped(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [_dumped(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | str) else value
 
 
 # ------------------------------------------------------------------------------------------ mistakes as sentences

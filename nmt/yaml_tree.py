@@ -91,17 +91,16 @@ def read(path: Path, mistakes: list[str]) -> Located:
 
 def parse(text: str, name: str, directory: Path, mistakes: list[str], first_line: int = 1) -> Located:
     """The tree of a YAML text that errors call ``name``; ``first_line`` 0 where lines mean nothing."""
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + first_line if error.problem_mark else first_line
         raise InputError(f"{Origin(name, line if first_line else 0)}: not YAML: {_reason(text, error)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + first_line
-        raise InputError(f"{Origin(name, line)}: not YAML: the character {error.character!r} is not allowed") from None
-    finally:
-        loader.dispose()
+        raise InputError(
+            f"{Origin(name, line)}: not YAML: the character U+{error.character:04X} is not allowed"
+        ) from None
 
     def origin(part: yaml.Node) -> Origin:
         return Origin(name, part.start_mark.line + first_line if first_line else 0)
