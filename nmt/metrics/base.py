@@ -9,9 +9,9 @@ Shapes: N sentences, K statistics, C columns (a metric may report several number
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,27 @@ class Output:
         return next((count for _, count in self._counts()), 0)
 
 
+class Marked(NamedTuple):
+    """The words of a line, and the spans (from and to, as in a slice) that are to be marked."""
+
+    words: list[str]
+    spans: Sequence[tuple[int, int]]
+
+    @classmethod
+    def at(cls, words: list[str], numbers: Iterable[int]) -> Marked:
+        """Single words marked, by their numbers."""
+        return cls(words, [(number, number + 1) for number in sorted(numbers)])
+
+
+class Marks(NamedTuple):
+    """Where a sentence hurts a metric: marked words of its texts, and remarks."""
+
+    hypothesis: Marked | None = None
+    source: Marked | None = None
+    references: Sequence[Marked] = ()
+    notes: Sequence[str] = ()
+
+
 class Metric(ABC):
     """A way to measure an :class:`Output`. A subclass is a dataclass whose fields are its settings.
 
@@ -95,6 +116,15 @@ class Metric(ABC):
     def detail(self, sums: Array) -> Mapping[str, Any]:
         """What else is worth knowing of a score, from the sum of the statistics, (K,)."""
         return {}
+
+    def sentence_values(self, statistics: Array) -> Array:
+        """One number a sentence by which sentences are ranked, (N,): the mean of the columns."""
+        mean: Array = self.values(statistics).mean(axis=-1)
+        return mean
+
+    def marks(self, output: Output, sentence: int) -> Marks:
+        """What to show of a bad sentence."""
+        return Marks()
 
     def require(self, output: Output) -> None:
         """Raise ``InputError`` when the output lacks what this metric reads, or holds no sentence."""

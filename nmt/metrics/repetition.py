@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from nmt.errors import InputError
-from nmt.metrics.base import Array, Metric, Output, ratio
-from nmt.metrics.tokens import choose, tokenizer
+from nmt.metrics.base import Array, Marks, Metric, Output, ratio
+from nmt.metrics.spans import repetition_marks
+from nmt.metrics.tokens import choose, ngrams, tokenizer
 from nmt.score import Score, signature
 
 SHORT = ("zero", "skip", "one")
-
-
-def ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
-    """The n-grams of exactly this order, in order."""
-    return list(zip(*(words[start:] for start in range(order)), strict=False))
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,7 @@ class Ngrr(Metric):
     tokenize: str = "13a"
     lowercase: bool = True
     short: str = "zero"
+    source_tokenize: str = "13a"
     needs = ("hypotheses",)
 
     def __post_init__(self) -> None:
@@ -82,6 +80,109 @@ class Ngrr(Metric):
         short = sums[-1] - sums[1:-1:2]
         return {"short": {f"{order}-grams": int(count) for order, count in zip(self.orders, short, strict=True)}}
 
+    def marks(self, output: Output, sentence: int) -> Marks:
+        return repetition_marks(output, sentence, self.tokenize, self.source_tokenize, self.lowercase)
+
+
+@dataclass(frozen=True)
+class Rep(Metric):
+    """REP, lower is better (Malaviya et al. 2018): repetitions in the hypothesis that the reference has not.
+
+    REP = 100 / |reference words| · Σ_sentences [ λ1 Σ_{bigrams s: t(s) ≥ 2} max(0, t(s) − r(s)) +
+    λ2 Σ_{words w} max(0, t(ww) − r(ww)) ], λ1 = 1, λ2 = 2, t and r the counts in hypothesis and reference; a word
+    twice in a row need not come twice. One reference only: of several, the first. It may pass 100.
+
+    The authors count words, their subwords merged, without saying more of tokens and case.
+    """
+
+    tokenize: str = "13a"
+    lowercase: bool = True
+    source_tokenize: str = "13a"
+    needs = ("hypotheses", "references")
+    columns: ClassVar[tuple[str, ...]] = ("REP",)
+
+    def statistics(self, output: Output) -> Array:
+        assert output.hypotheses is not None
+        assert output.references
+        words = tokenizer(self.tokenize, self.lowercase)
+        rows = [
+            self._sentence(words(hypothesis), words(reference))
+            for hypothesis, reference in zip(output.hypotheses, output.references[0], strict=True)
+        ]
+        return np.array(rows, dtype=np.float64)
+
+    @staticmethod
+    def _sentence(hypothesis: list[str], reference: list[str]) -> tuple[int, int]:
+        there = Counter(ngrams(reference, 2))
+        penalty = 0
+        for gram, count in Counter(ngrams(hypothesis, 2)).items():
+            excess = max(0, count - there[gram])
+            penalty += (count >= 2) * excess + 2 * (gram[0] == gram[1]) * excess
+        return penalty, len(reference)
+
+    def values(self, sums: Array) -> Array:
+        return 100 * ratio(sums[..., 0], sums[..., 1])[..., None]
+
+    def signature(self, output: Output) -> str:
+        given = len(output.references or ())
+        return signature(
+            nrefs=1 if given == 1 else f"1of{given}", case="lc" if self.lowercase else "mixed", tok=self.tokenize
+        )
+
+    def marks(self, output: Output, sentence: int) -> Marks:
+        return repetition_marks(output, sentence, self.tokenize, self.source_tokenize, self.lowercase)
+
+
+@dataclass(frozen=True)
+class Tng(Metric):
+    """Top n-gram count against the source, percent of sentences that oscillate (Raunak et al. 2021).
+
+    A sentence is flagged when its most frequent n-gram comes at least ``margin`` times more than the most frequent
+    n-gram of its source. n = 4 and a margin of 2, as Guerreiro et al. (2023) apply it. The difference itself is the
+    first column of the statistics and ranks the sentences.
+    """
+
+    order: int = 4
+    margin: int = 2
+    tokenize: str = "13a"
+    source_tokenize: str = "13a"
+    lowercase: bool = True
+    needs = ("hypotheses", "sources")
+    columns: ClassVar[tuple[str, ...]] = ("TNG",)
+
+    def statistics(self, output: Output) -> Array:
+        """The difference of the counts, 1 where it reaches the margin, and 1."""
+        assert output.hypotheses is not None
+        assert output.sources is not None
+        here = tokenizer(self.tokenize, self.lowercase)
+        there = tokenizer(self.source_tokenize, self.lowercase)
+        differences = [
+            self._top(here(hypothesis)) - self._top(there(source))
+            for hypothesis, source in zip(output.hypotheses, output.sources, strict=True)
+        ]
+        return np.array([(value, value >= self.margin, 1) for value in differences], dtype=np.float64).reshape(-1, 3)
+
+    def _top(self, words: list[str]) -> int:
+        return max(Counter(ngrams(words, self.order)).values(), default=0)
+
+    def values(self, sums: Array) -> Array:
+        return 100 * ratio(sums[..., 1], sums[..., 2])[..., None]
+
+    def sentence_values(self, statistics: Array) -> Array:
+        return statistics[:, 0]
+
+    def signature(self, output: Output) -> str:
+        return signature(
+            n=self.order,
+            margin=self.margin,
+            case="lc" if self.lowercase else "mixed",
+            tok=self.tokenize,
+            src_tok=self.source_tokenize,
+        )
+
+    def marks(self, output: Output, sentence: int) -> Marks:
+        return repetition_marks(output, sentence, self.tokenize, self.source_tokenize, self.lowercase)
+
 
 def ngrr(
     *translations: Sequence[str],
@@ -103,3 +204,25 @@ def ngrr(
     sums = sum((metric.statistics(output) for output in outputs), start=np.zeros(1)).sum(axis=0)
     (value,) = metric.values(sums)
     return Score(metric.columns[0], float(value), metric.signature(outputs[0]), metric.detail(sums))
+
+
+def rep(
+    hypotheses: Sequence[str], reference: Sequence[str], tokenize: str | None = None, lowercase: bool = True
+) -> Score:
+    """REP of hypotheses against one reference; see :class:`Rep`."""
+    return Rep(tokenize or choose(reference), lowercase).score(Output(hypotheses, [reference]))
+
+
+def tng(
+    hypotheses: Sequence[str],
+    sources: Sequence[str],
+    *,
+    order: int = 4,
+    margin: int = 2,
+    tokenize: str | None = None,
+    source_tokenize: str | None = None,
+    lowercase: bool = True,
+) -> Score:
+    """Share of sentences whose top n-gram outnumbers the source's; see :class:`Tng`."""
+    metric = Tng(order, margin, tokenize or choose(hypotheses), source_tokenize or choose(sources), lowercase)
+    return metric.score(Output(hypotheses, sources=sources))

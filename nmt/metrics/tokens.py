@@ -5,7 +5,7 @@ sacrebleu is imported only when one of its tokenisers is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from nmt.errors import InputError
 
@@ -52,6 +52,11 @@ def choose(lines: Iterable[str], sample: int = 1000) -> str:
     if 2 * (chinese + kana + thai) <= letters:
         return DEFAULT
     return "char" if 10 * (kana + thai) > letters else CHINESE
+
+
+def ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
+    """The n-grams of exactly this order, in order."""
+    return list(zip(*(words[start:] for start in range(order)), strict=False))
 
 
 def _uncached(module: str, cls: str) -> Callable[[str], str]:
