@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.tree import State, map_tensors
@@ -70,19 +71,17 @@ class GRU(Cell):
 
     def advance(self, product_BG: Tensor, state: State) -> tuple[Tensor, State]:
         h_BH, size = self.read(state), self.hidden_size
+        gates_BG, candidate_BH = torch.split(product_BG, [2 * size, size], dim=-1)
         if self.reset == "after":
             recurrent_BG = self.hidden(h_BH)
-            gate = torch.sigmoid(product_BG[:, : 2 * size] + recurrent_BG[:, : 2 * size])
-            r_BH, z_BH = gate.chunk(2, dim=-1)
-            candidate_BH = torch.tanh(product_BG[:, 2 * size :] + r_BH * recurrent_BG[:, 2 * size :])
+            recurrent_gates_BG, recurrent_BH = torch.split(recurrent_BG, [2 * size, size], dim=-1)
+            r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
+            candidate_BH = torch.tanh(candidate_BH + r_BH * recurrent_BH)
         else:
             weight, bias = self.hidden.weight, self.hidden.bias
-            recurrent_BG = torch.addmm(bias[: 2 * size], h_BH, weight[: 2 * size].t())
-            gate = torch.sigmoid(product_BG[:, : 2 * size] + recurrent_BG)
-            r_BH, z_BH = gate.chunk(2, dim=-1)
-            recurrent_BH = torch.addmm(bias[2 * size :], r_BH * h_BH, weight[2 * size :].t())
-            candidate_BH = torch.tanh(product_BG[:, 2 * size :] + recurrent_BH)
-        h_BH = torch.lerp(candidate_BH, h_BH, z_BH)  # (1 - z) candidate + z h
+            r_BH, z_BH = torch.sigmoid(gates_BG + F.linear(h_BH, weight[: 2 * size], bias[: 2 * size])).chunk(2, dim=-1)
+            candidate_BH = torch.tanh(candidate_BH + F.linear(r_BH * h_BH, weight[2 * size :], bias[2 * size :]))
+        h_BH = candidate_BH + z_BH * (h_BH - candidate_BH)  # z h + (1 - z) candidate
         return h_BH, h_BH
 
 
@@ -159,11 +158,11 @@ def unroll(cell: Cell, x_BTX: Tensor, valid_BT: Tensor, state: State, *, backwar
 
     A step that is not valid leaves the state as it was, so padding, on whichever side, changes nothing.
     """
-    product_BTG = cell.inputs(x_BTX)
+    product_TBG = cell.inputs(x_BTX).unbind(dim=1)
     steps = range(x_BTX.shape[1])
     h_TBH: list[Tensor] = [x_BTX] * len(steps)
     for t in reversed(steps) if backward else steps:
-        _, new = cell.advance(product_BTG[:, t], state)
+        _, new = cell.advance(product_TBG[t], state)
         real_B1 = valid_BT[:, t, None]
         state = map_tensors(lambda after, before: torch.where(real_B1, after, before), new, state)  # noqa: B023
         h_TBH[t] = cell.read(state)

@@ -22,7 +22,9 @@ class TanhReadout(nn.Module):
 
 
 class MaxoutReadout(nn.Module):
-    """Maxout over pairs: t_k = max(t̃_{2k−1}, t̃_{2k}), t̃ = U_o s + V_o E[y] + C_o c (Bahdanau et al. 2015, appendix A.2.2)."""
+    """t_k = max(t̃_{2k−1}, t̃_{2k}), t̃ = U_o s + V_o E[y] + C_o c (Bahdanau et al. 2015, appendix A.2.2).
+
+    They read s_{j−1} here; this reads s_j, as Zhang et al. 2017, equation 1."""
 
     def __init__(self, output_size: int, embedding_size: int, context_size: int, size: int) -> None:
         super().__init__()
@@ -30,8 +32,8 @@ class MaxoutReadout(nn.Module):
         self.combine = nn.Linear(output_size + embedding_size + context_size, 2 * size)
 
     def forward(self, output_BTO: Tensor, embedded_BTD: Tensor, context_BTE: Tensor) -> Tensor:
-        pairs = self.combine(torch.cat([output_BTO, embedded_BTD, context_BTE], dim=-1))
-        return pairs.unflatten(-1, (self.size, 2)).amax(dim=-1)
+        pairs: Tensor = self.combine(torch.cat([output_BTO, embedded_BTD, context_BTE], dim=-1))
+        return torch.unflatten(pairs, -1, (self.size, 2)).amax(dim=-1)
 
 
 class DirectReadout(nn.Module):

@@ -5,10 +5,10 @@ Shapes: B batch (or hypotheses), T target positions, S source positions, V targe
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
+import torch
 from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Memory
@@ -118,7 +118,8 @@ class RecurrentSettings(Settings):
                 )
         if self.tie != "none" and self.readout_width != self.embedding:
             raise ValueError(
-                f'tie "{self.tie}" needs a readout as wide as the embedding: {self.readout_width} is not {self.embedding}'
+                f'tie "{self.tie}" needs a readout as wide as the embedding: '
+                f"{self.readout_width} is not {self.embedding}"
             )
         return self
 
@@ -185,23 +186,22 @@ def initialise_default(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
     for module in model.modules():
         if isinstance(module, Cell) and isinstance(hidden := getattr(module, "hidden", None), nn.Linear):
-            for gate in hidden.weight.detach().split(module.hidden_size):
+            for gate in torch.split(hidden.weight.detach(), module.hidden_size):
                 nn.init.orthogonal_(gate)
 
 
 def initialise_normal(model: nn.Module) -> None:
-    """Weights N(0, 0.01²), square matrices (of every gate) random orthogonal, biases 0: Zhang et al. 2017, section 4.1."""
+    """Weights N(0, 0.01²), square matrices (of every gate) random orthogonal, biases 0 (Zhang et al. 2017, section 4.1)."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.weight[PAD].detach())
         elif isinstance(module, nn.Linear):
             rows, columns = module.weight.shape
-            for block in module.weight.detach().split(columns if rows % columns == 0 else rows):
-                if math.prod(block.shape) == columns**2 and rows % columns == 0:
+            nn.init.normal_(module.weight, std=0.01)
+            if rows % columns == 0:  # one square matrix, or one for every gate
+                for block in torch.split(module.weight.detach(), columns):
                     nn.init.orthogonal_(block)
-                else:
-                    nn.init.normal_(block, std=0.01)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

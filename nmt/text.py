@@ -22,7 +22,7 @@ STANDARD_INPUT = "-"
 def read_lines(path: str | Path) -> Iterator[str]:
     """The lines of a UTF-8 file, without their ends; ``-`` is standard input, gzip is read transparently.
 
-    Raises ``InputError`` for a missing file, a directory, a damaged gzip file or invalid UTF-8 (with the line's number).
+    Raises ``InputError`` for a missing file, a directory, a damaged gzip file or invalid UTF-8 (with its line).
     """
     name = "standard input" if str(path) == STANDARD_INPUT else str(path)
     with _open_binary(path, name) as stream:
@@ -113,4 +113,4 @@ def _open_binary(path: str | Path, name: str) -> Iterator[BinaryIO]:
         raise InputError(f"{name}: permission denied") from None
     with stream:
         zipped = stream.peek(2)[:2] == b"\x1f\x8b"
-        yield cast(BinaryIO, gzip.open(stream, "rb")) if zipped else stream
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if zipped else stream

@@ -15,7 +15,7 @@ State = Any
 
 
 def map_tensors(function: Callable[..., Tensor], state: State, *others: State) -> State:
-    """The same tree with ``function`` applied to every tensor in it, together with those in the same place of ``others``.
+    """The same tree with ``function`` applied to every tensor in it, and those in the same place of ``others``.
 
     Raises ``TypeError`` for a leaf that is not a tensor: state that search could not reorder.
     """

@@ -76,4 +76,4 @@ class GAtt(Attention):
         z_BTSE = torch.sigmoid(update_BT1E + keys.update_BSE.unsqueeze(1))
         r_BTSE = torch.sigmoid(reset_BT1E + keys.reset_BSE.unsqueeze(1))
         candidate_BTSE = torch.tanh(candidate_BT1E + self.candidate(r_BTSE * h_B1SE))
-        return torch.lerp(h_B1SE, candidate_BTSE, z_BTSE)  # (1 - z) h + z candidate
+        return h_B1SE + z_BTSE * (candidate_BTSE - h_B1SE)  # (1 - z) h + z candidate
