@@ -85,7 +85,16 @@ def format_links(links: Links, base: int = 0) -> str:
 
 
 def read_links(path: str | Path, base: int | None = None, lengths: Lengths | None = None) -> LinksFile:
-    """Read a file of links, Pharaoh or NAACL by its content.
+    """Read a file of links; a file called ``*.talp`` counts from 1. For the rest see :func:`links_of_lines`."""
+    if base is None and str(path).removesuffix(".gz").endswith(".talp"):
+        base = 1
+    return links_of_lines(list(read_lines(path)), str(path), base, lengths)
+
+
+def links_of_lines(
+    lines: Sequence[str], name: str, base: int | None = None, lengths: Lengths | None = None
+) -> LinksFile:
+    """Links of the lines of a file called ``name``, Pharaoh or NAACL by its content.
 
     ``base`` states what the file counts from; without it the file shows it: an index 0 means 0, an index as large as
     the sentence is long means 1. ``lengths`` gives the words of both sides of every sentence, against which every
@@ -94,18 +103,17 @@ def read_links(path: str | Path, base: int | None = None, lengths: Lengths | Non
     Raises ``InputError`` naming file and line for a malformed link, an index out of range (with the likely cause), a
     number of lines other than ``lengths`` has, and when nothing tells the base.
     """
-    lines = list(read_lines(path))
-    if base is None and str(path).removesuffix(".gz").endswith(".talp"):
-        base = 1
     if _is_naacl(lines):
-        rows, base = _naacl_rows(lines, str(path), None if lengths is None else len(lengths)), 1
+        if base == 0:
+            raise InputError(f"{name}: a NAACL file, which counts from 1, is said to count from 0")
+        rows, base = _naacl_rows(lines, name, None if lengths is None else len(lengths)), 1
     else:
-        rows = [(n, _parse_pairs(line, f"{path}, line {n}")) for n, line in enumerate(lines, start=1)]
+        rows = [(n, _parse_pairs(line, f"{name}, line {n}")) for n, line in enumerate(lines, start=1)]
     if lengths is not None and len(rows) != len(lengths):
-        raise InputError(f"{path} has the links of {len(rows)} sentences but the text has {len(lengths)}")
+        raise InputError(f"{name} has the links of {len(rows)} sentences but the text has {len(lengths)}")
     if base is None:
-        base = _detect_base(rows, str(path), lengths)
-    _check_range(rows, str(path), base, lengths)
+        base = _detect_base(rows, name, lengths)
+    _check_range(rows, name, base, lengths)
     return LinksFile([_links((i - base, j - base, sure) for i, j, sure in pairs) for _, pairs in rows], base)
 
 

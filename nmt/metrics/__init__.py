@@ -10,6 +10,11 @@ links or attention matrices and returns a :class:`nmt.score.Score`::
 
 from __future__ import annotations
 
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from nmt.errors import InputError
 from nmt.metrics.alignment import F1, Aer, Precision, Recall, Saer, aer, f1, precision, recall, saer
 from nmt.metrics.base import Metric, Output
 from nmt.metrics.diagnostics import (
@@ -56,6 +61,7 @@ __all__ = [
     "Output",
     "aer",
     "bleu",
+    "build",
     "cdr",
     "chrf",
     "coverage",
@@ -75,3 +81,15 @@ __all__ = [
     "tng",
     "utem",
 ]
+
+
+def build(name: str, **settings: Any) -> Metric:
+    """The metric of this name with those of the settings that it has. Raises ``InputError`` for an unknown name."""
+    if name not in METRICS:
+        near = get_close_matches(name, METRICS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(METRICS)}"
+        raise InputError(f"unknown metric {name!r}; {hint}")
+    metric: Any = METRICS[name]
+    known = {field.name for field in fields(metric)}
+    built: Metric = metric(**{key: value for key, value in settings.items() if key in known})
+    return built
