@@ -69,8 +69,8 @@ def own_module(imported: str) -> str | None:
     if imported.split(".")[0] != "nmt":
         return None
     parts = imported.split(".")
-    for end in range(len(parts), 0, -1):
-        for name in (".".join(parts[:end]), ".".join((*parts[:end], "__init__"))):
+    for end in (len(parts), len(parts) - 1):  # the module itself, or something in it
+        for name in (".".join(parts[:end]), ".".join([*parts[:end], "__init__"])):
             if name in NAMES:
                 return name
     raise AssertionError(f"{imported} does not exist")
