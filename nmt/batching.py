@@ -64,22 +64,23 @@ def plan(
     sentences: int | None = None,
     seed: int,
     epoch: int,
-    pool: int = 100,
+    bucket: int = 2,
 ) -> list[Numbers]:
     """The batches of an epoch of training, as positions of pairs: every pair once, in an order of seed and epoch alone.
 
     A batch holds at most ``sentences`` pairs and at most ``tokens`` positions on either side, padding and EOS counted;
-    a pair longer than that has a batch of its own. All pairs are shuffled and dealt into pools of about ``pool``
-    batches; each pool is sorted by length and cut, and the batches of all pools are shuffled.
+    a pair longer than that has a batch of its own. Shuffled pairs are put in order of length, lengths within the same
+    ``bucket`` tokens counting as equal, and cut into batches, which are shuffled.
     """
     if tokens is None and sentences is None:
         raise ValueError("a batch needs a limit: tokens or sentences")
     random = np.random.default_rng((seed, epoch))
-    order = random.permutation(len(target_lengths))
-    batches: list[Numbers] = []
-    for dealt in np.array_split(order, _pools(source_lengths, target_lengths, tokens, sentences, pool)):
-        ranked = dealt[np.lexsort((source_lengths[dealt], target_lengths[dealt]))]
-        batches += _cut(ranked, [source_lengths, target_lengths], tokens, sentences)
+    shuffled = random.permutation(len(target_lengths))
+    source_bucket, target_bucket = source_lengths[shuffled] // bucket, target_lengths[shuffled] // bucket
+    # there and back again, so that a batch over the border of two target buckets has sources of one length
+    source_bucket = np.where(target_bucket % 2 == 1, -source_bucket, source_bucket)
+    ranked = shuffled[np.lexsort((source_bucket, target_bucket))]
+    batches = _cut(ranked, [source_lengths, target_lengths], tokens, sentences)
     return [batches[number] for number in random.permutation(len(batches))]
 
 
@@ -89,24 +90,7 @@ def plan_sorted(lengths: NDArray[np.integer], *, tokens: int) -> list[Numbers]:
     return _cut(ranked, [lengths], tokens, None)
 
 
-def _pools(
-    source_lengths: NDArray[np.integer],
-    target_lengths: NDArray[np.integer],
-    tokens: int | None,
-    sentences: int | None,
-    pool: int,
-) -> int:
-    batches = 0.0
-    if tokens is not None:
-        batches = max(float(lengths.sum() + len(lengths)) / tokens for lengths in (source_lengths, target_lengths))
-    if sentences is not None:
-        batches = max(batches, len(target_lengths) / sentences)
-    return max(1, round(batches / pool))
-
-
-def _cut(
-    ranked: Numbers, sides: list[NDArray[np.integer]], tokens: int | None, sentences: int | None
-) -> list[Numbers]:
+def _cut(ranked: Numbers, sides: list[NDArray[np.integer]], tokens: int | None, sentences: int | None) -> list[Numbers]:
     """Consecutive pieces of ``ranked``, each as long as the limits allow and never empty."""
     widths = np.maximum.reduce([lengths[ranked] for lengths in sides]) + 1  # EOS
     starts: list[int] = []

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cached_property
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from nmt.errors import InputError
 from nmt.kept import kept_directory, key_of
 from nmt.text import read_parallel, written_whole
-from nmt.vocabulary import Vocabulary
+from nmt.vocabulary import Vocabulary, load_vocabulary
 
 FORMAT = 1
 _ID, _OFFSET = np.dtype("<i4"), np.dtype("<i8")
@@ -154,41 +155,39 @@ def _chunks(rows: Iterator[tuple[str, ...]]) -> Iterator[Chunk]:
         first += len(lines)
 
 
-class _Encoder:
-    """Encodes chunks; its vocabularies travel to a process once."""
-
-    def __init__(self, vocabularies: tuple[Vocabulary, Vocabulary]) -> None:
-        self.source, self.target = vocabularies
-
-    def __call__(self, chunk: Chunk) -> Encoded:
-        first, lines = chunk
-        return first, [(self.source.encode(source), self.target.encode(target)) for source, target in lines]
+def _encode_chunk(chunk: Chunk, vocabularies: tuple[Vocabulary, Vocabulary]) -> Encoded:
+    (encode_source, encode_target), (first, lines) = (vocabulary.encode for vocabulary in vocabularies), chunk
+    return first, [(encode_source(source), encode_target(target)) for source, target in lines]
 
 
-_encoder_of_process: Callable[[Chunk], Encoded]
+_vocabularies_of_process: tuple[Vocabulary, Vocabulary]
 
 
-def _begin_process(vocabularies: tuple[Vocabulary, Vocabulary]) -> None:
-    global _encoder_of_process
-    _encoder_of_process = _Encoder(vocabularies)
+def _begin_process(directory: str) -> None:
+    global _vocabularies_of_process
+    _vocabularies_of_process = load_vocabulary(Path(directory), "source"), load_vocabulary(Path(directory), "target")
 
 
 def _encode_in_process(chunk: Chunk) -> Encoded:
-    return _encoder_of_process(chunk)
+    return _encode_chunk(chunk, _vocabularies_of_process)
 
 
 def _encode(chunks: Iterable[Chunk], vocabularies: tuple[Vocabulary, Vocabulary], workers: int) -> Iterator[Encoded]:
     if workers <= 1:
-        yield from map(_Encoder(vocabularies), chunks)
+        yield from (_encode_chunk(chunk, vocabularies) for chunk in chunks)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin_process, (vocabularies,)) as pool:
-        waiting: deque[Future[Encoded]] = deque()  # a few only: the text may be larger than memory
-        for chunk in chunks:
-            waiting.append(pool.submit(_encode_in_process, chunk))
-            if len(waiting) > 2 * workers:
+    with TemporaryDirectory() as directory:
+        # Read from disk by every process: one that dies at its start would leave this one writing to it for ever.
+        for vocabulary, side in zip(vocabularies, ("source", "target"), strict=True):
+            vocabulary.save(Path(directory), side)
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin_process, (directory,)) as pool:
+            waiting: deque[Future[Encoded]] = deque()  # a few only: the text may be larger than memory
+            for chunk in chunks:
+                waiting.append(pool.submit(_encode_in_process, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _write(directory: Path, chunks: Iterable[Encoded], limits: Limits | None) -> Counts:

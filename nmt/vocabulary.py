@@ -142,9 +142,6 @@ class WordVocabulary(Vocabulary):
         self._shown = [*SPECIAL, *words]
         self._id_of = {word: number for number, word in enumerate(words, start=len(SPECIAL))}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return WordVocabulary, (self._shown[len(SPECIAL) :], self.normaliser)
-
     def __len__(self) -> int:
         return len(self._shown)
 
@@ -171,9 +168,6 @@ class PieceVocabulary(Vocabulary):
         super().__init__(kind, normaliser)
         self._model = model
         self._processor = SentencePieceProcessor(model_proto=model)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PieceVocabulary, (self.kind, self._model, self.normaliser)
 
     def __len__(self) -> int:
         return int(self._processor.get_piece_size())
