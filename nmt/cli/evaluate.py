@@ -44,8 +44,8 @@ Section = tuple[str | None, list[System]]  # a test set's name, when there are s
 @click.option("-g", "--gold", metavar="FILE", help="Gold links, Pharaoh (0-0 1p2) or NAACL.")
 @click.option("--ref-alignment", metavar="FILE", help="Links of source and reference, for drop and cdr.")
 @click.option("--base", type=click.IntRange(0, 1), help="What link files count from, where they do not show it.")
-@click.option("--tokenize", type=click.Choice(list(TOKENIZERS)), help="Tokeniser; by default 13a, or zh for Chinese.")
-@click.option("--src-tokenize", type=click.Choice(list(TOKENIZERS)), help="The same for the source.")
+@click.option("--tokenize", type=click.Choice(TOKENIZERS), help="Tokeniser; by default 13a, or zh for Chinese.")
+@click.option("--src-tokenize", type=click.Choice(TOKENIZERS), help="The same for the source.")
 @click.option("--lowercase/--no-lowercase", default=None, help="Default: lower case for all but bleu and chrf.")
 @click.option("--short", type=click.Choice(SHORT), default="zero", help="What a sentence without an N-gram counts.")
 @click.option("--renormalise", is_flag=True, help="saer: divide each row of attention by its sum first.")
@@ -131,9 +131,9 @@ def _file_systems(
         )
     needs = {need for name in names or () for need in METRICS[name].needs}
     is_links = bool(names) and "hypotheses" not in needs and not alignments
-    given = iter(alignments or [None] * len(files))
+    given: Iterator[str | None] = iter(alignments)
     return [
-        System(name, [reader.output(path, next(given), is_links) for path in paths])
+        System(name, [reader.output(path, next(given, None), is_links) for path in paths])
         for name, paths in _distinct(groups)
     ]
 

@@ -56,13 +56,17 @@ class Ngrr(Metric):
 
     def _ratios(self, words: Sequence[str]) -> list[float]:
         found: list[float] = []
+        distinct = 0  # the lowest order found without any repetition; no higher order has one
         for order in self.orders:
             total = len(words) - order + 1
             if total < 1:
                 found += (0.0, 0.0)
+            elif 0 < distinct <= order:
+                found += (0.0, 1.0)
             else:
-                unique = len(set(zip(*(words[start:] for start in range(order)), strict=False)))
-                found += ((total - unique) / total, 1.0)
+                repeated = total - len(set(zip(*[words[start:] for start in range(order)], strict=False)))
+                distinct = distinct if repeated else order
+                found += (repeated / total, 1.0)
         return found
 
     def values(self, sums: Array) -> Array:

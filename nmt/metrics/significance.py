@@ -15,21 +15,34 @@ from numpy.typing import NDArray
 
 from nmt.metrics.base import Array
 
-_BLOCK = 1 << 22  # how many sentences, of as many resamples as that makes, are drawn at once: 32 MB of counts
+_PART = 1 << 15  # sentences whose counts and statistics stay in the processor's cache
+_BLOCK = 1 << 22  # sentences, times resamples, that are drawn at once: 32 MB of counts
 _TIE = 1e-9  # two sums in another order may differ by as much
 
 
 def bootstrap(statistics_NK: Array, resamples: int, seed: int) -> Array:
-    """Column sums of ``resamples`` samples of N sentences drawn with replacement, (R, K) (Efron 1979)."""
-    sentences = len(statistics_NK)
+    """Column sums of ``resamples`` samples of N sentences drawn with replacement, (R, K) (Efron 1979).
+
+    A sample is how often each sentence is drawn. Long texts are drawn in parts: first how many sentences of each part,
+    then which, which is the same distribution and several times as fast.
+    """
+    sentences, columns = statistics_NK.shape
     rng = np.random.default_rng(seed)
-    sums = []
-    for rows in _blocks(resamples, sentences):
-        counts = np.empty((rows, sentences))
-        for row in counts:
-            row[:] = np.bincount(rng.integers(sentences, size=sentences, dtype=np.int32), minlength=sentences)
-        sums.append(counts @ statistics_NK)
-    return np.concatenate(sums) if sums else np.zeros((0, statistics_NK.shape[1]))
+    parts = [statistics_NK[start : start + _PART] for start in range(0, sentences, _PART)]
+    share = np.array([len(part) for part in parts]) / max(1, sentences)
+    drawn_RP = (
+        rng.multinomial(sentences, share, size=resamples) if len(parts) > 1 else np.full((resamples, 1), sentences)
+    )
+    sums = np.zeros((resamples, columns))
+    for number, part in enumerate(parts):
+        start = 0
+        for rows in _blocks(resamples, len(part)):
+            counts = np.empty((rows, len(part)))
+            for row, drawn in zip(counts, drawn_RP[start:, number], strict=False):
+                row[:] = np.bincount(rng.integers(len(part), size=drawn), minlength=len(part))
+            sums[start : start + rows] += counts @ part
+            start += rows
+    return sums
 
 
 def randomise(first_NK: Array, second_NK: Array, trials: int, seed: int) -> tuple[Array, Array]:
