@@ -54,6 +54,7 @@ class Bitext:
     """Pairs of token ids without BOS and EOS, read from a directory that :func:`prepare_bitext` made."""
 
     def __init__(self, directory: Path) -> None:
+        self.key = directory.name  # equal for equal text, vocabularies and limits
         self.counts = Counts(**json.loads((directory / "counts.json").read_bytes()))
         self._source_ids, self._target_ids = (_mapped(directory / f"{side}.ids", _ID) for side in ("source", "target"))
         self._source_ends, self._target_ends = (

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Memory
@@ -191,7 +191,7 @@ def initialise_default(model: nn.Module) -> None:
 
 
 def initialise_normal(model: nn.Module) -> None:
-    """Weights N(0, 0.01²), square matrices (of every gate) random orthogonal, biases 0 (Zhang et al. 2017, section 4.1)."""
+    """Weights N(0, 0.01²), square matrices (of every gate) orthogonal, biases 0 (Zhang et al. 2017, section 4.1)."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.01)

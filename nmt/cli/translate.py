@@ -1,0 +1,62 @@
+"""``nmt-translate``: lines in, translations out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from nmt.cli.common import Command
+from nmt.errors import InputError
+from nmt.links import format_links
+from nmt.text import STANDARD_INPUT, read_lines
+from nmt.translator import Translator
+
+# Lines read, sorted by length and searched together: enough to fill batches, few enough to stream.
+CHUNK = 1000
+
+
+@click.command(cls=Command)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("source", default=STANDARD_INPUT)
+@click.option("--alignment", is_flag=True, help="After a tab, the links between source and target words (0-0 1-2).")
+@click.option("--n-best", type=click.IntRange(1), help="So many translations a line: number, translation, score.")
+@click.option("--beam", type=click.IntRange(1), help="Width of the beam.  [default: the recipe's]")
+@click.option("--longest", type=click.IntRange(1), default=1000, show_default=True, help="Longest line, in tokens.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+def main(
+    run: Path, source: str, alignment: bool, n_best: int | None, beam: int | None, longest: int, device: str
+) -> None:
+    """Translate the lines of SOURCE (standard input by default) with the model of a RUN directory.
+
+    N lines in, N lines out, in order. With --n-best the output has a line a translation, its fields separated by tabs:
+    line number (from 0), translation, score.
+    """
+    chosen = {"beam": beam, "n_best": n_best}
+    translator = Translator.load(run, device, search={name: value for name, value in chosen.items() if value})
+    for first, lines in _chunks(source, longest, translator):
+        for number, translations in enumerate(translator.n_best(lines), start=first):
+            for translation in translations:
+                fields = [translation.text]
+                if n_best:
+                    fields = [str(number), *fields, f"{translation.score:.6f}"]
+                if alignment:
+                    fields.append(format_links(translation.links()))
+                click.echo("\t".join(fields))
+
+
+def _chunks(source: str, longest: int, translator: Translator) -> Iterator[tuple[int, list[str]]]:
+    """Chunks of lines with the number of their first. Raises ``InputError`` for a line that is too long."""
+    lines = read_lines(source)
+    first = 0
+    while chunk := list(islice(lines, CHUNK)):
+        for number, line in enumerate(chunk, start=first + 1):
+            if (length := len(translator.vocabularies[0].encode(line))) > longest:
+                name = "standard input" if source == STANDARD_INPUT else source
+                raise InputError(
+                    f"{name}, line {number}: {length} tokens, more than the {longest} allowed; split it or raise --longest"
+                )
+        yield first, chunk
+        first += len(chunk)

@@ -1,0 +1,80 @@
+"""From a recipe to what training reads: the corpus's files, the vocabularies, and the pairs as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from nmt.bitext import Bitext, Limits, prepare_bitext
+from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
+from nmt.kept import kept_directory, key_of, sha256_of
+from nmt.recipe import Recipe, TextSettings
+from nmt.text import read_lines
+from nmt.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
+
+Vocabularies = tuple[Vocabulary, Vocabulary]
+
+# Where vocabularies stand in a run directory.
+VOCABULARIES = "vocabularies"
+
+
+class Data(NamedTuple):
+    """All that a run reads."""
+
+    corpus: Corpus
+    vocabularies: Vocabularies
+    train: Bitext
+    dev: Bitext  # without limits: every development pair counts
+
+
+def prepare(recipe: Recipe, report: Callable[[str], None], workers: int = 1) -> Data:
+    """Fetch or make what is not there yet; ``report`` is told what is being done and what was left out.
+
+    Raises ``InputError`` for a corpus that cannot be had or holds nothing to train on.
+    """
+    downloads = recipe.corpus.parent / "downloads"
+    corpus = prepare_corpus(load_corpus(recipe.corpus), downloads, report)
+    cache = downloads / "ids"
+    vocabularies = prepare_vocabularies(corpus.train, recipe.text, cache)
+    report(f"vocabularies: {len(vocabularies[0])} source, {len(vocabularies[1])} target ({recipe.text.source.kind})")
+    limits = Limits(recipe.text.longest_source, recipe.text.longest_target)
+    train = prepare_bitext(corpus.train.source, corpus.train.target, vocabularies, limits, cache, workers)
+    read, kept, empty, too_long = train.counts
+    report(
+        f"training pairs: {kept} of {read} ({empty} with an empty side and {too_long} longer than "
+        f"{limits.source} source or {limits.target} target tokens left out)"
+    )
+    dev = prepare_bitext(corpus.dev.source, corpus.dev.target, vocabularies, None, cache, workers)
+    return Data(corpus, vocabularies, train, dev)
+
+
+def prepare_vocabularies(pair: TextPair, settings: TextSettings, cache: Path) -> Vocabularies:
+    """The vocabularies of a training text, made once for each text and settings."""
+    key = key_of(text=settings.model_dump(), files=[sha256_of(pair.source), sha256_of(pair.target)])
+
+    def build(directory: Path) -> None:
+        if settings.joint:
+            both = chain(read_lines(pair.source), read_lines(pair.target))
+            joint = train_vocabulary(both, settings.source, f"{pair.source} and {pair.target}")
+            made = joint, joint
+        else:
+            made = (
+                train_vocabulary(read_lines(pair.source), settings.source, str(pair.source)),
+                train_vocabulary(read_lines(pair.target), settings.target, str(pair.target)),
+            )
+        save_vocabularies(made, directory)
+
+    return load_vocabularies(kept_directory(cache / f"vocabularies-{key[:32]}", key, build))
+
+
+def save_vocabularies(vocabularies: Vocabularies, directory: Path) -> None:
+    """Write both vocabularies into a directory."""
+    for vocabulary, side in zip(vocabularies, ("source", "target"), strict=True):
+        vocabulary.save(directory, side)
+
+
+def load_vocabularies(directory: Path) -> Vocabularies:
+    """What :func:`save_vocabularies` wrote."""
+    return load_vocabulary(directory, "source"), load_vocabulary(directory, "target")

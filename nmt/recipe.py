@@ -1,0 +1,146 @@
+"""The recipe: all that decides a run, in one strict YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nmt.errors import InputError
+from nmt.losses import PartSettings
+from nmt.model import RecurrentSettings
+from nmt.optim import OPTIMISERS, SCHEDULES
+from nmt.search import SearchSettings
+from nmt.settings import Choice, FilePath, Settings, choice, dump, load
+from nmt.text import write_lines
+from nmt.vocabulary import VocabularySettings
+
+# The resolved recipe's place in a run directory.
+RECIPE_FILE = "recipe.yaml"
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class TextSettings(Settings):
+    """How text becomes tokens, and which pairs are trained on."""
+
+    source: VocabularySettings
+    target: VocabularySettings
+    joint: bool = False  # one vocabulary, made from both sides with the settings of the source
+    longest_source: Count = 50  # longer training pairs are left out, and counted; in tokens
+    longest_target: Count = 50
+
+    @model_validator(mode="after")
+    def _joint_is_one(self) -> Self:
+        if self.joint and self.source != self.target:
+            raise ValueError("a joint vocabulary has the same settings for source and target")
+        return self
+
+
+class ValidationSettings(Settings):
+    """How a model in training is judged on the development set."""
+
+    every: Count | None = None  # in updates; null: at the end of every epoch
+    by: Literal["bleu", "loss"] = "bleu"  # what "best" means, for checkpoints, patience and the plateau schedule
+    sentences: Count | None = None  # how many sentences are translated for BLEU; null: all
+    beam: Count = 1
+    patience: Count | None = None  # stop after so many validations in a row that were not the best
+
+
+class TrainingSettings(Settings):
+    """How the model is trained."""
+
+    epochs: Count | None = None
+    updates: Count | None = None  # training ends at whichever comes first
+    batch_tokens: Count | None = 4000  # positions of the longer side in a batch, padding counted
+    batch_sentences: Count | None = None
+    accumulate: Count = 1  # batches whose gradients make one update
+    objective: Annotated[tuple[PartSettings, ...], Field(min_length=1)] = (PartSettings(loss=Choice("cross-entropy")),)
+    optimiser: Annotated[Choice, choice(OPTIMISERS)] = Choice("adam")
+    schedule: Annotated[Choice, choice(SCHEDULES)] = Choice("constant")
+    clip: Annotated[float, Field(gt=0)] | None = 1.0  # largest norm of the gradient
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast of the matrix products
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: Count | None = None  # of the CPU; null: all cores
+    validation: ValidationSettings = ValidationSettings()
+    log_every: Count = 100  # updates
+    save_minutes: Annotated[float, Field(gt=0)] = 10.0  # between checkpoints, besides those at validations
+    keep: Count = 2  # checkpoints kept besides the best one
+    average: Count = 1  # the weights used in the end are the mean of so many last checkpoints; 1: the best checkpoint's
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.epochs is None and self.updates is None:
+            raise ValueError("training needs an end: epochs, updates or both")
+        if self.batch_tokens is None and self.batch_sentences is None:
+            raise ValueError("a batch needs a size: batch_tokens, batch_sentences or both")
+        if self.average > self.keep:
+            raise ValueError(f"average {self.average} needs as many checkpoints kept, not {self.keep}")
+        return self
+
+
+class Recipe(Settings):
+    """A run: corpus, text, model, training, search."""
+
+    corpus: FilePath  # a corpus file, see data/README.md
+    text: TextSettings
+    model: RecurrentSettings = RecurrentSettings()
+    training: TrainingSettings
+    search: SearchSettings = SearchSettings()
+    seed: Annotated[int, Field(ge=0)] = 1
+    pictures: Annotated[int, Field(ge=0)] = 4  # sentences of each test set whose attention is drawn in the end
+
+    @model_validator(mode="after")
+    def _ties_need_one_vocabulary(self) -> Self:
+        if self.model.tie == "all" and not self.text.joint:
+            raise ValueError('model.tie "all" needs text.joint: true, one vocabulary for both sides')
+        return self
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, with ``key=value`` overrides. Raises ``InputError`` that tells every mistake at once."""
+    return load(path, Recipe, overrides)
+
+
+# What may change between two calls that go on with the same run: when to stop, where and how to run, how to search.
+_CHANGEABLE = {
+    "training": ("epochs", "updates", "device", "threads", "log_every", "save_minutes", "keep", "average"),
+    "search": None,
+    "pictures": None,
+}
+
+
+def keep_recipe(recipe: Recipe, run: Path) -> None:
+    """Write the resolved recipe into a run directory.
+
+    Raises ``InputError`` when the directory holds a run of another recipe: what differs, and what to do.
+    """
+    place = run / RECIPE_FILE
+    if place.exists():
+        before = load_recipe(place)
+        if changed := _differences(_essence(before), _essence(recipe)):
+            raise InputError(
+                f"{run}: holds a run of another recipe ({'; '.join(changed)}); choose another directory with --run, "
+                "or remove this one to begin anew"
+            )
+    write_lines(place, dump(recipe).removesuffix("\n").split("\n"))
+
+
+def _essence(recipe: Recipe) -> dict[str, Any]:
+    settings = recipe.model_dump()
+    for section, names in _CHANGEABLE.items():
+        if names is None:
+            del settings[section]
+        else:
+            for name in names:
+                del settings[section][name]
+    del settings["training"]["validation"]["patience"]
+    return settings
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        return [one for key in before for one in _differences(before[key], now[key], f"{name}.{key}".lstrip("."))]
+    return [] if before == now else [f"{name} was {before}, is now {now}"]

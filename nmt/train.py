@@ -1,0 +1,289 @@
+"""Training: one loop, on any device, that an interruption does not harm.
+
+Shapes: B sentences of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmt.batching import Batch, collate, plan, plan_sorted
+from nmt.bitext import Bitext
+from nmt.checkpoint import Checkpoints, current_weights
+from nmt.errors import InputError
+from nmt.journal import Journal
+from nmt.losses import CrossEntropy, Objective
+from nmt.metrics import bleu
+from nmt.model import EncoderDecoder, build_model
+from nmt.optim import OPTIMISERS, SCHEDULES, Schedule
+from nmt.preparation import Data
+from nmt.recipe import Recipe
+from nmt.text import read_lines
+from nmt.translator import CHECKPOINTS, Translator, choose_device
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """Training was asked to stop, and has kept everything it needs to go on."""
+
+
+@dataclass
+class Progress:
+    """How far a training is: with a checkpoint's tensors, all that is needed to go on."""
+
+    update: int = 0
+    epoch: int = 1
+    batch: int = 0  # batches of this epoch that are done
+    best: float | None = None  # of the validations so far, higher is better
+    validated: int = 0  # the update of the last validation
+    waited: int = 0  # validations since the best
+    seconds: float = 0.0  # spent training
+    schedule: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """A model in training: :meth:`run` goes from wherever the run stands to its end."""
+
+    def __init__(self, recipe: Recipe, data: Data, run: Path, journal: Journal) -> None:
+        self.recipe, self.settings, self.data, self.journal = recipe, recipe.training, data, journal
+        self.device = choose_device(self.settings.device)
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        torch.manual_seed(recipe.seed)
+        self.model: EncoderDecoder = build_model(recipe.model, *map(len, data.vocabularies)).to(self.device)
+        self.optimiser = self.settings.optimiser.build(OPTIMISERS, self.model.parameters())
+        self.schedule: Schedule = self.settings.schedule.build(SCHEDULES)
+        self.objective = Objective(self.settings.objective)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.progress = Progress()
+        self.checkpoints = Checkpoints(run / CHECKPOINTS, journal.say)
+        self.saved_at = time.monotonic()
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises :class:`Interrupted` after Ctrl-C or SIGTERM, when a checkpoint has been kept, and ``InputError`` when
+        the loss is no longer a number.
+        """
+        self.resume()
+        with _asked_to_stop() as asked:
+            while not self.ended():
+                self.run_epoch(asked)
+        self.keep_final()
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint, where there is one."""
+        place = self.checkpoints.latest()
+        if place is None:
+            return
+        state = self.checkpoints.resume(place, self.model, self.optimiser)
+        if state["data"] != self.data.train.key:
+            raise InputError(
+                f"{place}: the training text has changed since this run began; choose another directory with --run"
+            )
+        self.progress = Progress(**state["progress"])
+        self.schedule.restore(self.progress.schedule)
+        self.journal.say(f"going on from update {self.progress.update} (epoch {self.progress.epoch})")
+        self.journal.record("resume", self.progress.update, {})
+
+    def ended(self) -> bool:
+        """Whether an end that the recipe names has come."""
+        settings, progress = self.settings, self.progress
+        patience = settings.validation.patience
+        return (
+            (settings.epochs is not None and progress.epoch > settings.epochs)
+            or (settings.updates is not None and progress.update >= settings.updates)
+            or (patience is not None and progress.waited >= patience)
+        )
+
+    def run_epoch(self, asked: list[int]) -> None:
+        """The rest of the present epoch, or less when the end comes before."""
+        progress, settings = self.progress, self.settings
+        batches = plan_epoch(self.data.train, self.recipe, progress.epoch)
+        self.journal.begin_epoch(progress.epoch, len(batches), progress.batch)
+        tally = Tally(time.monotonic())
+        rest = iter(batches[progress.batch :])
+        while group := list(islice(rest, settings.accumulate)):
+            started = time.monotonic()
+            self.train_step([gather(self.data.train, numbers) for numbers in group], tally)
+            progress.update += 1
+            progress.batch += len(group)
+            progress.seconds += time.monotonic() - started
+            self.journal.advance(len(group))
+            if progress.update % settings.log_every == 0:
+                self.log(tally)
+                tally = Tally(time.monotonic())
+            if progress.batch == len(batches):
+                self.journal.end_epoch()
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+            every = settings.validation.every
+            if progress.update % every == 0 if every else progress.batch == 0:
+                self.validate()
+                tally = Tally(time.monotonic())
+            elif time.monotonic() - self.saved_at > 60 * settings.save_minutes:
+                self.save()
+            if asked:
+                self.save()
+                raise Interrupted
+            if self.ended():
+                break
+
+    def train_step(self, batches: Sequence[Batch], tally: Tally) -> None:
+        """One update from the gradient of one or several batches, each token of them weighing the same."""
+        self.model.train()
+        update, settings = self.progress.update + 1, self.settings
+        tokens = sum(int(batch.target_valid_BT.sum()) for batch in batches)
+        self.optimiser.zero_grad()
+        for batch in batches:
+            total_B, parts = self.losses(batch.to(self.device), update)
+            torch.autograd.backward(total_B.sum() / tokens)
+            tally.add(parts)
+        clip = math.inf if settings.clip is None else settings.clip
+        tally.norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        tally.tokens += tokens
+        factor = self.schedule.factor(update)
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimiser.step()
+
+    def losses(self, batch: Batch, update: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of every sentence of a batch, and its parts by name."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            memory = self.model.encode(batch.source_BS, batch.source_valid_BS)
+            trace, _ = self.model.decode(batch.input_BT, memory, self.model.start(memory))
+        total_B, parts = self.objective(trace, batch, update)
+        return total_B, parts
+
+    def log(self, tally: Tally) -> None:
+        """A line for people and one for programs. Raises ``InputError`` when the loss is no longer a number."""
+        update, progress = self.progress.update, self.progress
+        values = tally.values()
+        rate = self.optimiser.param_groups[0]["lr"]
+        if not all(math.isfinite(value) for value in values.values()):
+            raise InputError(
+                f"training diverged before update {update}: {values}; lower training.optimiser.rate or training.clip; "
+                "the last checkpoint is kept"
+            )
+        self.journal.record("train", update, {**values, "rate": rate, "epoch": progress.epoch})
+        told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self.journal.say(f"epoch {progress.epoch}  update {update}  {told}  rate {rate:.3g}")
+
+    def validate(self) -> None:
+        """Judge the model on the development set, keep the weights when they are the best so far, and a checkpoint."""
+        settings, progress = self.settings.validation, self.progress
+        values = self.judge()
+        score = values["bleu"] if settings.by == "bleu" else -values["loss"]
+        improved = progress.best is None or score > progress.best
+        self.schedule.observe(improved)
+        progress.waited = 0 if improved else progress.waited + 1
+        progress.validated = progress.update
+        if improved:
+            progress.best = score
+            self.checkpoints.save_weights("best", progress.update, current_weights(self.model), values)
+        self.journal.record("validation", progress.update, {**values, "best": improved})
+        told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self.journal.say(f"validation at update {progress.update}  {told}{'  (best so far)' if improved else ''}")
+        self.save()
+
+    def judge(self) -> dict[str, float]:
+        """Development loss (cross-entropy a token, natural logarithm) and BLEU of real translations."""
+        settings, dev, corpus = self.settings.validation, self.data.dev, self.data.corpus
+        self.model.eval()
+        loss, tokens = 0.0, 0
+        with torch.inference_mode():
+            for numbers in plan_sorted(dev.target_lengths, tokens=4000):
+                batch = gather(dev, numbers).to(self.device)
+                memory = self.model.encode(batch.source_BS, batch.source_valid_BS)
+                trace, _ = self.model.decode(batch.input_BT, memory, self.model.start(memory))
+                loss += float(CrossEntropy()(trace, batch).sum())
+                tokens += int(batch.target_valid_BT.sum())
+        sources, references = (
+            list(islice(read_lines(path), settings.sentences)) for path in (corpus.dev.source, corpus.dev.target)
+        )
+        search = self.recipe.search.model_copy(update={"beam": settings.beam, "n_best": 1})
+        translator = Translator(self.model, self.data.vocabularies, search, self.device)
+        hypotheses = [one.text for one in translator.translate(sources)]
+        tokenize = "none" if corpus.tokenised else None
+        return {"loss": loss / tokens, "bleu": bleu(hypotheses, references, tokenize=tokenize).value}
+
+    def save(self) -> None:
+        """Keep a checkpoint of this update."""
+        progress = self.progress
+        progress.schedule = self.schedule.state()
+        state = {"data": self.data.train.key, "progress": asdict(progress)}
+        self.checkpoints.save(progress.update, self.model, self.optimiser, state, self.settings.keep)
+        self.saved_at = time.monotonic()
+
+    def keep_final(self) -> None:
+        """Validate the last update if nothing has; keep the average of the last checkpoints where it is asked for."""
+        if self.progress.validated < self.progress.update:
+            self.validate()
+        if self.settings.average > 1 and not self.checkpoints.all("average"):
+            average = self.checkpoints.average(self.settings.average)
+            self.checkpoints.save_weights("average", self.progress.update, average, {})
+
+
+class Tally:
+    """What happened since the last line of the log; read without waiting for the device in between."""
+
+    def __init__(self, since: float) -> None:
+        self.since, self.tokens, self.norm = since, 0, torch.zeros(())
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, parts: dict[str, Tensor]) -> None:
+        """The parts (B,) of one batch's objective."""
+        for name, part_B in parts.items():
+            self._sums[name] = self._sums.get(name, 0) + part_B.detach().sum()
+
+    def values(self) -> dict[str, float]:
+        """Each part a token, the norm of the last gradient before clipping, and target tokens a second."""
+        parts = {name: float(total) / self.tokens for name, total in self._sums.items()}
+        seconds = time.monotonic() - self.since
+        return {**parts, "gradient": float(self.norm), "tokens/s": self.tokens / seconds}
+
+
+def plan_epoch(train: Bitext, recipe: Recipe, epoch: int) -> list[Any]:
+    """The batches of an epoch, as positions of pairs; the seed and the epoch alone decide."""
+    return plan(
+        train.source_lengths,
+        train.target_lengths,
+        tokens=recipe.training.batch_tokens,
+        sentences=recipe.training.batch_sentences,
+        seed=recipe.seed,
+        epoch=epoch,
+    )
+
+
+def gather(bitext: Bitext, numbers: Any) -> Batch:
+    """The batch of certain pairs."""
+    return collate([bitext.source(n) for n in numbers], [bitext.target(n) for n in numbers], numbers)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C or SIGTERM; the second time, the signal does what it always did."""
+    asked: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: Any) -> None:
+        asked.append(number)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

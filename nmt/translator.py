@@ -1,0 +1,205 @@
+"""The library's door: a trained run that translates, scores and aligns.
+
+    translator = Translator.load("runs/zh-en-gatt")
+    translator.translate(["我 喜欢 苹果 。"])[0].text
+
+Shapes: T target tokens and the end of the sentence, S source tokens and the end of the sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from nmt.batching import collate, plan_sorted
+from nmt.checkpoint import Checkpoints, load_weights
+from nmt.errors import InputError
+from nmt.links import Links, argmax_links, pieces_to_words, words_of_pieces
+from nmt.model import Model, build_model
+from nmt.preparation import VOCABULARIES, Vocabularies, load_vocabularies
+from nmt.recipe import RECIPE_FILE, load_recipe
+from nmt.search import Hypothesis, SearchSettings, beam_search, force
+from nmt.vocabulary import Vocabulary
+
+CHECKPOINTS = "checkpoints"
+Weights = Literal["final", "best", "last"]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A target sentence, found or given, and how the model says it."""
+
+    text: str
+    log_prob: float  # natural logarithm, the end of the sentence counted
+    score: float  # the log-probability, normalised as the search settings say
+    source_pieces: list[str]
+    pieces: list[str]
+    weight_TS: NDArray[np.float32] = field(repr=False)  # attention between pieces, the ends of the sentences last
+    source_words: list[str]
+    words: list[str]
+    source_word_of_piece: list[int] = field(repr=False)
+    word_of_piece: list[int] = field(repr=False)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Attention between words, (target words, source words): summed over the pieces of a source word, averaged over
+        those of a target word; without the ends of the sentences, not renormalised."""
+        weight_TS = self.weight_TS[:-1, :-1].astype(np.float64)
+        matrix = pieces_to_words(weight_TS, self.word_of_piece, self.source_word_of_piece)
+        missing = len(self.words) - matrix.shape[0], len(self.source_words) - matrix.shape[1]  # words without a piece
+        return np.pad(matrix, [(0, missing[0]), (0, missing[1])])
+
+    def links(self) -> Links:
+        """For every target word a link to the source word with the highest weight."""
+        return argmax_links(self.matrix())
+
+
+class Translator:
+    """A model with its vocabularies and search settings."""
+
+    def __init__(self, model: Model, vocabularies: Vocabularies, search: SearchSettings, device: torch.device) -> None:
+        self.model, self.vocabularies, self.search, self.device = model.to(device), vocabularies, search, device
+
+    @classmethod
+    def load(
+        cls,
+        run: str | Path,
+        device: str = "auto",
+        *,
+        weights: Weights = "final",
+        search: Mapping[str, object] = MappingProxyType({}),
+    ) -> Self:
+        """The translator of a run directory; ``search`` replaces single search settings, ``{"beam": 1}``.
+
+        ``weights`` are those that training ended with (``final``: the average of the last checkpoints where the recipe
+        asks for one, else the best), or ``best``, or ``last``. Raises ``InputError`` when the directory is no run.
+        """
+        run = Path(run)
+        if not (run / RECIPE_FILE).is_file():
+            raise InputError(f"{run}: is no run directory (it has no {RECIPE_FILE}); train one with nmt-train")
+        recipe = load_recipe(run / RECIPE_FILE)
+        vocabularies = load_vocabularies(run / VOCABULARIES)
+        model = build_model(recipe.model, *map(len, vocabularies))
+        load_weights(find_weights(run, weights), model)
+        settings = _replaced(recipe.search, search)
+        return cls(model, vocabularies, settings, choose_device(device))
+
+    def translate(self, lines: Sequence[str]) -> list[Translation]:
+        """The best translation of every line, in order; an empty line has an empty one."""
+        return [best[0] for best in self.n_best(lines)]
+
+    def n_best(self, lines: Sequence[str]) -> list[list[Translation]]:
+        """The ``n_best`` translations of every line, best first."""
+        target = self.vocabularies[1]
+        found: list[list[Translation]] = [[_empty(line)] for line in lines]
+        for numbers, sources in self._batches(lines):
+            batch = collate(sources, [[] for _ in sources], numbers).to(self.device)
+            with self._inference():
+                searched = beam_search(self.model, batch.source_BS, batch.source_valid_BS, self.search)
+            for number, ids, hypotheses in zip(numbers, sources, searched, strict=True):
+                found[number] = [
+                    self._translation(lines[number], ids, target.decode(one.tokens), one) for one in hypotheses
+                ]
+        return found
+
+    def align(self, lines: Sequence[str], translations: Sequence[str]) -> list[Translation]:
+        """The given translations as the model says them when forced to: their scores and their attention.
+
+        Raises ``InputError`` when there are not as many translations as lines.
+        """
+        if len(lines) != len(translations):
+            raise InputError(f"{len(lines)} source lines but {len(translations)} translations; one for each")
+        target = self.vocabularies[1]
+        found = [_empty(line, text) for line, text in zip(lines, translations, strict=True)]
+        for numbers, sources in self._batches(lines, translations):
+            batch = collate(sources, [target.encode(translations[n]) for n in numbers], numbers).to(self.device)
+            with self._inference():
+                forced = force(self.model, batch, self.search)
+            for number, ids, hypothesis in zip(numbers, sources, forced, strict=True):
+                found[number] = self._translation(lines[number], ids, translations[number], hypothesis, forced=True)
+        return found
+
+    def _batches(
+        self, lines: Sequence[str], translations: Sequence[str] | None = None
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Numbers and ids of lines that go together, longest first; lines without a piece go nowhere."""
+        encoded = [self.vocabularies[0].encode(line) for line in lines]
+        real = [number for number, ids in enumerate(encoded) if ids]
+        lengths = np.array([len(encoded[n]) for n in real])
+        if translations is not None:
+            lengths = np.maximum(lengths, [len(self.vocabularies[1].encode(translations[n])) for n in real])
+        for places in plan_sorted(lengths, tokens=self.search.batch_tokens) if real else []:
+            numbers = [real[place] for place in places]
+            yield numbers, [encoded[n] for n in numbers]
+
+    def _translation(
+        self, line: str, ids: Sequence[int], text: str, hypothesis: Hypothesis, *, forced: bool = False
+    ) -> Translation:
+        source, target = self.vocabularies
+        return Translation(
+            text=text,
+            log_prob=hypothesis.log_prob,
+            score=hypothesis.score,
+            source_pieces=source.pieces(ids),
+            pieces=target.pieces(hypothesis.tokens),
+            weight_TS=hypothesis.weight_TS.numpy(),
+            source_words=source.words(line),
+            words=target.words(text),
+            source_word_of_piece=source.word_of_piece(line),
+            word_of_piece=target.word_of_piece(text) if forced else _word_of_piece(target, hypothesis.tokens),
+        )
+
+    def _inference(self) -> torch.inference_mode:
+        self.model.eval()
+        return torch.inference_mode()
+
+
+def _replaced(settings: SearchSettings, changes: Mapping[str, object]) -> SearchSettings:
+    values = {**settings.model_dump(), **changes}
+    if "n_best" in changes and "beam" not in changes:
+        values["beam"] = max(settings.beam, settings.model_copy(update=dict(changes)).n_best)
+    try:
+        return SearchSettings.model_validate(values)
+    except ValidationError as error:
+        raise InputError(
+            "; ".join(f"search: {one['msg'].removeprefix('Value error, ')}" for one in error.errors())
+        ) from None
+
+
+def find_weights(run: Path, weights: Weights = "final") -> Path:
+    """The checkpoint of a run that holds certain weights. Raises ``InputError`` when there is none."""
+    checkpoints = Checkpoints(run / CHECKPOINTS, lambda sentence: None)
+    names = {"final": ("average", "best", "update"), "best": ("best",), "last": ("update",)}[weights]
+    for name in names:
+        if (place := checkpoints.latest(name)) is not None:
+            return place
+    raise InputError(f"{run}: has no whole checkpoint with {weights} weights; train it with nmt-train")
+
+
+def choose_device(name: str) -> torch.device:
+    """A device by name; ``auto`` is CUDA, else MPS, else the CPU. Raises ``InputError`` for one that is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if not available.get(name.partition(":")[0]):
+        raise InputError(f"device {name}: not available here; choose auto or cpu")
+    return torch.device(name)
+
+
+def _word_of_piece(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
+    """The word of every piece of a translation; encoding its text anew could cut it into other pieces."""
+    if vocabulary.kind == "words":
+        return list(range(len(ids)))
+    return words_of_pieces(vocabulary.pieces(ids), "sentencepiece")
+
+
+def _empty(line: str, text: str = "") -> Translation:
+    words, source_words = text.split(), line.split()
+    return Translation(text, 0.0, 0.0, [], [], np.zeros((1, 1), np.float32), source_words, words, [], [])
