@@ -180,7 +180,7 @@ def _detect_base(rows: Sequence[Row], path: str, lengths: Lengths | None) -> int
             if any(i == source or j == target for i, j, _ in pairs):
                 return 1
     raise InputError(
-        f"{path}: no link has index 0, so it may count from 0 or from 1; state which (--base 0 or --base 1)"
+        f"{path}: no link has index 0, so it may count from 0 or from 1; state which (--base or --gold-base 0 or 1)"
     )
 
 

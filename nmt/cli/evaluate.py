@@ -43,7 +43,8 @@ Section = tuple[str | None, list[System]]  # a test set's name, when there are s
 )
 @click.option("-g", "--gold", metavar="FILE", help="Gold links, Pharaoh (0-0 1p2) or NAACL.")
 @click.option("--ref-alignment", metavar="FILE", help="Links of source and reference, for drop and cdr.")
-@click.option("--base", type=click.IntRange(0, 1), help="What link files count from, where they do not show it.")
+@click.option("--base", type=click.IntRange(0, 1), help="What links count from, where the file does not show it.")
+@click.option("--gold-base", type=click.IntRange(0, 1), help="The same for the gold links.")
 @click.option("--tokenize", type=click.Choice(TOKENIZERS), help="Tokeniser; by default 13a, or zh for Chinese.")
 @click.option("--src-tokenize", type=click.Choice(TOKENIZERS), help="The same for the source.")
 @click.option("--lowercase/--no-lowercase", default=None, help="Default: lower case for all but bleu and chrf.")
@@ -65,6 +66,7 @@ def main(
     gold: str | None,
     ref_alignment: str | None,
     base: int | None,
+    gold_base: int | None,
     resamples: int,
     trials: int,
     seed: int,
@@ -80,7 +82,7 @@ def main(
     names = [name.strip() for name in metric_names.split(",")] if metric_names else None
     for name in names or ():
         build(name)  # a misspelt name is told before anything is read
-    reader = Reader(references, source, gold, ref_alignment, base)
+    reader = Reader(references, source, gold, ref_alignment, base, gold_base)
     results = []
     for test, section in _sections(systems, alignments, names, reader):
         metrics = _metrics(names, section[0].outputs[0], settings)

@@ -43,7 +43,8 @@ def print_table(out: Console, comparison: Comparison, title: str | None) -> None
         arrow = "↑" if comparison.higher_is_better[column] else "↓"
         table.add_column(f"{column} {arrow}", justify="right")
     for row in comparison.rows:
-        cells = [_cell(row.cells[column]) if column in row.cells else "" for column in comparison.columns]
+        tested = row.kind == "system"
+        cells = [_cell(row.cells[column], tested) if column in row.cells else "" for column in comparison.columns]
         table.add_row(Text(_row_name(row)), *cells, style="dim" if row.kind in ("reference", "source") else None)
     out.print(table)
     for line in _legend(comparison):
@@ -111,19 +112,18 @@ def _row_name(row: Row) -> str:
     return names[row.kind] + (f" ×{row.outputs}" if row.outputs > 1 else "")
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, tested: bool) -> str:
     lines = [f"{cell.value:.2f}" + ("" if cell.deviation is None else f" ±{cell.deviation:.2f}")]
     if cell.low is not None and cell.high is not None:
         lines.append(f"{cell.low:.2f}–{cell.high:.2f}")
-    tests = [_p(p) for p in (cell.p_bootstrap, cell.p_randomisation) if p is not None]
-    if tests:
-        lines.append("p " + " ".join(tests))
+    if tested and (cell.p_bootstrap is not None or cell.p_randomisation is not None):
+        lines.append(f"p {_p(cell.p_bootstrap)} {_p(cell.p_randomisation)}")
     return "\n".join(lines)
 
 
-def _p(p: float) -> str:
-    """Three digits without the 0 before the point, as tables have it."""
-    return f"{p:.3f}".removeprefix("0")
+def _p(p: float | None) -> str:
+    """Three digits without the 0 before the point, as tables have it; a dash where there is none."""
+    return "–" if p is None else f"{p:.3f}".removeprefix("0")
 
 
 def _legend(comparison: Comparison) -> Iterator[str]:

@@ -57,6 +57,10 @@ class CountDifference(Metric):
         penalty = np.exp(np.where(longer >= shorter, 1 - ratio(shorter, longer, empty=1.0), 0.0))
         return 100 * np.where(sums[..., 1] == 0, 0.0, penalty * mean)[..., None]
 
+    def sentence_values(self, statistics: Array) -> Array:
+        """The share of wrong n-grams of all orders: the score itself is 0 wherever one order has none wrong."""
+        return 100 * ratio(statistics[:, 2::2].sum(axis=1), statistics[:, 3::2].sum(axis=1))
+
     def signature(self, output: Output) -> str:
         return signature(
             nrefs=len(output.references or ()), case="lc" if self.lowercase else "mixed", tok=self.tokenize

@@ -25,6 +25,7 @@ class Reader:
     gold: str | None = None
     reference_links: str | None = None
     base: int | None = None
+    gold_base: int | None = None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class Reader:
             self._same_length(alignment, len(weights), output)
             _check_shapes(weights, _lengths(output), alignment)
             return replace(output, weights=weights, links=[argmax_links(weight) for weight in weights])
-        return replace(output, links=self._links(alignment, _lengths(output)))
+        return replace(output, links=self._links(alignment, _lengths(output), self.base))
 
     def _with_gold(self, output: Output) -> Output:
         """Gold links, checked against source and reference where both are at hand, else against the matrices."""
@@ -70,18 +71,18 @@ class Reader:
         if lengths is None and output.weights is not None:
             lengths = [(weight.shape[1], weight.shape[0]) for weight in output.weights]
         if self.gold is not None:
-            gold = self._links(self.gold, lengths)
+            gold = self._links(self.gold, lengths, self.gold_base)
             self._same_length(self.gold, len(gold), output)
             output = replace(output, gold=gold)
         if self.reference_links is not None:
-            links = self._links(self.reference_links, lengths)
+            links = self._links(self.reference_links, lengths, self.base)
             self._same_length(self.reference_links, len(links), output)
             output = replace(output, reference_links=links)
         return output
 
-    def _links(self, path: str, lengths: Lengths | None) -> list[Links]:
-        found = read_links(path, self.base, lengths)
-        how = "as stated" if self.base == found.base else "detected"
+    def _links(self, path: str, lengths: Lengths | None, base: int | None) -> list[Links]:
+        found = read_links(path, base, lengths)
+        how = "as stated" if base is not None else "detected"
         note = f"{path}: counts from {found.base} ({how})"
         if note not in self.notes:
             self.notes.append(note)
