@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from nmt.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
 
 Vocabularies = tuple[Vocabulary, Vocabulary]
 
+LARGE_TEXT = 50 * 2**20  # bytes
 # Where vocabularies stand in a run directory.
 VOCABULARIES = "vocabularies"
 
@@ -29,7 +31,7 @@ class Data(NamedTuple):
     dev: Bitext  # without limits: every development pair counts
 
 
-def prepare(recipe: Recipe, report: Callable[[str], None], workers: int = 1) -> Data:
+def prepare(recipe: Recipe, report: Callable[[str], None]) -> Data:
     """Fetch or make what is not there yet; ``report`` is told what is being done and what was left out.
 
     Raises ``InputError`` for a corpus that cannot be had or holds nothing to train on.
@@ -40,14 +42,22 @@ def prepare(recipe: Recipe, report: Callable[[str], None], workers: int = 1) -> 
     vocabularies = prepare_vocabularies(corpus.train, recipe.text, cache)
     report(f"vocabularies: {len(vocabularies[0])} source, {len(vocabularies[1])} target ({recipe.text.source.kind})")
     limits = Limits(recipe.text.longest_source, recipe.text.longest_target)
-    train = prepare_bitext(corpus.train.source, corpus.train.target, vocabularies, limits, cache, workers)
+    train = prepare_bitext(
+        corpus.train.source, corpus.train.target, vocabularies, limits, cache, _workers(corpus.train)
+    )
     read, kept, empty, too_long = train.counts
     report(
         f"training pairs: {kept} of {read} ({empty} with an empty side and {too_long} longer than "
         f"{limits.source} source or {limits.target} target tokens left out)"
     )
-    dev = prepare_bitext(corpus.dev.source, corpus.dev.target, vocabularies, None, cache, workers)
+    dev = prepare_bitext(corpus.dev.source, corpus.dev.target, vocabularies, None, cache)
     return Data(corpus, vocabularies, train, dev)
+
+
+def _workers(pair: TextPair) -> int:
+    """Processes that encode a text: one where starting others would take longer than the work."""
+    size = pair.source.stat().st_size + pair.target.stat().st_size
+    return (os.cpu_count() or 1) if size > LARGE_TEXT else 1
 
 
 def prepare_vocabularies(pair: TextPair, settings: TextSettings, cache: Path) -> Vocabularies:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -35,14 +34,14 @@ def main(recipe: Path, overrides: tuple[str, ...], run: Path | None, dry_run: bo
     settings = load_recipe(recipe, overrides)
     if dry_run:
         with Journal(None) as journal:
-            data = prepare(settings, journal.say, os.cpu_count() or 1)
+            data = prepare(settings, journal.say)
             for line in rehearse(settings, data):
                 click.echo(line)
         return
     run = run or Path("runs") / recipe.stem
     _check_run(run, settings)
     with Journal(None) as journal:
-        data = prepare(settings, journal.say, os.cpu_count() or 1)
+        data = prepare(settings, journal.say)
     run.mkdir(parents=True, exist_ok=True)
     keep_recipe(settings, run)
     save_vocabularies(data.vocabularies, run / VOCABULARIES)
