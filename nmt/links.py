@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,16 +275,21 @@ def _read_json(path: str | Path) -> list[Any]:
 
 def _read_npz(path: str | Path) -> list[Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = set(archive.files)
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
             for number in range(len(names)):
                 if str(number) not in names:
                     raise InputError(f"{path}: no array named {number}; arrays are named 0, 1, … one a sentence")
-            return [archive[str(number)] for number in range(len(names))]
+            return [_read_array(archive, number) for number in range(len(names))]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path}: not an .npz file of plain arrays ({error})") from None
+
+
+def _read_array(archive: zipfile.ZipFile, number: int) -> Any:
+    with archive.open(f"{number}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 # Pieces and words ----------------------------------------------------------------------------------------------------
