@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
                 raise InputError(
                     f"{name}, line {number}: invalid UTF-8 at byte {error.start + 1}; convert the file to UTF-8"
                 ) from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{name}: damaged gzip file ({error})") from None
 
 
@@ -105,7 +106,7 @@ def _open_binary(path: str | Path, name: str) -> Iterator[BinaryIO]:
         return
     try:
         stream = open(path, "rb")  # noqa: SIM115 - closed below, opened here so that only opening is guarded
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{name}: is a directory, a text file was expected") from None
