@@ -238,7 +238,7 @@ class _Sampler:
         self.grammar = grammar
         self.random = random
         self._fitting: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
-        self._drawn: list[Entry] = []
+        self._drawn: dict[Entry, None] = {}  # in order; an entry equals itself alone
         self._words = 0
 
     def sentence(self, start: str) -> Pair:
@@ -264,11 +264,12 @@ class _Sampler:
         rules = [rule for rule in symbol.rules if all(scope[key] in values for key, values in rule.when.items())]
         while rules and depth < DEEPEST:
             at = self._pick(list(accumulate(rule.weight for rule in rules)))
-            drawn = len(self._drawn)
+            drawn = dict(self._drawn)
             try:
                 return self._apply(rules[at], dict(scope), depth)
             except _NoDerivationError:
-                del self._drawn[drawn:], rules[at]
+                self._drawn = drawn
+                del rules[at]
         told = ", ".join(value if isinstance(value, str) else f"an entry of {value.category}" for value in arguments)
         raise _NoDerivationError(f"{symbol.place}: no rule can be applied to {name}({told})")
 
@@ -316,7 +317,7 @@ class _Sampler:
         if not entries:
             raise _NoDerivationError(f"{rule.place}: no entry left to draw from {binding.category}[{', '.join(texts)}]")
         entry = entries[int(self.random.random() * len(entries))]
-        self._drawn.append(entry)
+        self._drawn[entry] = None
         return entry
 
     def _pick(self, cumulative: Sequence[float]) -> int:
@@ -520,21 +521,25 @@ def _derive(grammar: Grammar, category: str, node: _Node) -> None:
             patterns.append((_pattern(pattern.strip(), rule.place), replacement.strip()))
         entries = grammar.lexicon[category]
         for at, entry in enumerate(entries):
-            if name in entry.fields:
-                continue
             if origin not in entry.fields:
                 raise InputError(f"{entry.place}: no field {origin!r} to derive {name!r} from")
-            derived = _derived(entry.fields[origin], which, patterns)
-            entries[at] = Entry(category, {**entry.fields, name: derived}, entry.tags, entry.place)
+            form = _derived(entry.fields[origin], which, patterns, entry.fields.get(name))
+            entries[at] = Entry(category, {**entry.fields, name: form}, entry.tags, entry.place)
 
 
-def _derived(text: str, which: str, patterns: list[tuple[re.Pattern[str], str]]) -> str:
-    words = text.split() if which != "all" else [text]
-    at = 0 if which == "first" else -1
-    for pattern, replacement in patterns:
-        if words and pattern.search(words[at]):
-            words[at] = pattern.sub(replacement, words[at], count=1)
-            break
+def _derived(text: str, which: str, patterns: list[tuple[re.Pattern[str], str]], given: str | None) -> str:
+    """The form of ``text``; one that the entry gives counts for the word that changes (``take ~care``, past ``took``)."""
+    if which == "all":
+        words, at = [text], 0
+    else:
+        words, at = text.split() or [""], 0 if which == "first" else -1
+    if given is not None:
+        words[at] = given
+    else:
+        for pattern, replacement in patterns:
+            if pattern.search(words[at]):
+                words[at] = pattern.sub(replacement, words[at], count=1)
+                break
     return " ".join(words)
 
 
