@@ -62,8 +62,8 @@ def unpack(package: Path, directory: Path) -> None:
 def _require(program: str, packages: Sequence[str]) -> None:
     if shutil.which(program) is None:
         raise InputError(
-            f"{' and '.join(packages)}: Debian packages, and this machine has no {program}; prepare the corpus on Debian "
-            "or Ubuntu (a container will do) and copy its downloads folder, or choose another corpus"
+            f"{' and '.join(packages)}: Debian packages, and this machine has no {program}; prepare the corpus on "
+            "Debian or Ubuntu (a container will do) and copy its downloads folder, or choose another corpus"
         )
 
 
@@ -106,7 +106,7 @@ def _not_found(
 ) -> str:
     """Why apt knows nothing of the packages: its lists could not be read, or there is no such package."""
     names = " and ".join(packages)
-    stem = os.path.commonprefix(list(packages))
+    stem = os.path.commonprefix(list(packages))  # noqa: RUF071 - characters are meant
     known = _run(["apt-cache", *options, "pkgnames", stem], directory).stdout.split() if len(stem) > 2 else []
     if not known:
         return f"apt-get cannot find {names}: {_complaint(update) or _complaint(found)}"
@@ -115,6 +115,6 @@ def _not_found(
 
 def _complaint(run: subprocess.CompletedProcess[str]) -> str:
     """What apt says went wrong, in one line."""
-    lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in run.stderr.split("\n") if line.strip()]
     told = [line[2:].strip() for line in lines if line.startswith(("E:", "W:"))] or lines[-1:]
     return told[0] if told else ""
