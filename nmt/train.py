@@ -207,14 +207,13 @@ class Trainer:
                 trace, _ = self.model.decode(batch.input_BT, memory, self.model.start(memory))
                 loss += float(CrossEntropy()(trace, batch).sum())
                 tokens += int(batch.target_valid_BT.sum())
-        sources, references = (
-            list(islice(read_lines(path), settings.sentences)) for path in (corpus.dev.source, corpus.dev.target)
-        )
+        files = (corpus.dev.source, corpus.dev.target, *corpus.dev.references)
+        sources, *references = (list(islice(read_lines(path), settings.sentences)) for path in files)
         search = self.recipe.search.model_copy(update={"beam": settings.beam, "n_best": 1})
         translator = Translator(self.model, self.data.vocabularies, search, self.device)
         hypotheses = [one.text for one in translator.translate(sources)]
         tokenize = "none" if corpus.tokenised else None
-        return {"loss": loss / tokens, "bleu": bleu(hypotheses, references, tokenize=tokenize).value}
+        return {"loss": loss / tokens, "bleu": bleu(hypotheses, *references, tokenize=tokenize).value}
 
     def save(self) -> None:
         """Keep a checkpoint of this update."""
