@@ -80,7 +80,7 @@ def test_invalid_utf8_is_told_with_its_line(tmp_path: Path, zipped: bool) -> Non
 
 
 def test_decode_lines_names_the_stream() -> None:
-    with pytest.raises(InputError, match="^the archive, line 2: "):
+    with pytest.raises(InputError, match=r"^the archive, line 2: "):
         list(decode_lines([b"a\n", b"\xff\n"], "the archive"))
 
 
