@@ -1,1 +1,41 @@
-"""Coverage-first neural machine translation: the public names (nothing is computed here)."""
+"""Coverage-first neural machine translation.
+
+The public names are fetched when they are first used, so that measuring files does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nmt.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from nmt.errors import InputError
+    from nmt.links import Links
+    from nmt.recipe import Recipe, load_recipe
+    from nmt.score import Score
+    from nmt.translator import Translation, Translator
+
+# Public name -> the module it lives in.
+_HOMES = {
+    "InputError": "nmt.errors",
+    "Links": "nmt.links",
+    "Recipe": "nmt.recipe",
+    "Score": "nmt.score",
+    "Translation": "nmt.translator",
+    "Translator": "nmt.translator",
+    "load_recipe": "nmt.recipe",
+}
+
+__all__ = ["InputError", "Links", "Recipe", "Score", "Translation", "Translator", "__version__", "load_recipe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nmt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
