@@ -31,37 +31,35 @@ each of these), to a phrase (``Noun(kind, plural)``, expanded on the spot), or t
 empty text. No entry is drawn twice for one sentence, unless its category is recurring. A rule whose draw finds nothing
 is passed over for another rule of its symbol.
 
-``source`` and ``target`` are words and ``<...>``: a phrase (exactly once on either side), a bound value, or a field of an
-entry; in ``<v.number>`` a bound ``number`` is replaced by its value. Marks link words: all words of one rule that carry
-the same mark are linked across the sides, surely where both carry it as ``/mark``, possibly where one carries it as
-``~mark``. A field with no mark of its own carries ``/`` and the name of its entry, so ``<n.zh>`` and ``<n.singular>`` are
-linked without further words. In the lexicon ``~`` before a word (``listen ~to``) makes its links possible ones.
+``source`` and ``target`` are words and ``<...>``: a phrase (exactly once on either side), a bound value, or a field of
+an entry; in ``<v.number>`` a bound ``number`` is replaced by its value. Marks link words: all words of one rule that
+carry the same mark are linked across the sides, surely where both carry it as ``/mark``, possibly where one carries it
+as ``~mark``. A field with no mark of its own carries ``/`` and the name of its entry, so ``<n.zh>`` and
+``<n.singular>`` are linked without further words. In the lexicon ``~`` before a word (``listen ~to``) makes its links
+possible ones.
 """
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import yaml
-
 from nmt.errors import InputError
-from nmt.text import read_lines
+from nmt.lexicon import Entry
+from nmt.rules import Choice, Draw, Grammar, Item, Rule, Symbol, Term, constant, load_grammar
 
-SIDES = ("source", "target")
-STARTS = ("usual", "long")
-PARTS = ("start", "lexicon", "derive", "adjust", "unlinked", "recurring", "rules")
-RULE_KEYS = ("weight", "when", "let", "source", "target")
-EMPTY = "-"  # how an argument says "the empty text"
+__all__ = ["Grammar", "Pair", "format_links", "generate", "load_grammar"]
+
+Value = str | Entry
+
 LONG_FACTORS = (2, 3)  # a long sentence has 2 to 3 times max_length words on either side
 PATIENCE = 20_000  # draws without a new sentence after which the grammar is held to be exhausted
 DEEPEST = 60  # nested phrases; a derivation that goes deeper is given up
+FAMILIAR = 5  # words of the held-out splits occur in this many training sentences
 
 
 class Pair(NamedTuple):
@@ -73,86 +71,6 @@ class Pair(NamedTuple):
     possible: frozenset[tuple[int, int]]
 
 
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A row of the lexicon: its fields by name, and its tags."""
-
-    category: str
-    fields: Mapping[str, str]
-    tags: frozenset[str]
-    place: str
-
-
-Value = str | Entry
-
-
-class Term(NamedTuple):
-    """An argument: a bound name or constant, and possibly a field of it."""
-
-    name: str
-    field: str | None
-
-
-class Choice(NamedTuple):
-    values: tuple[str, ...]
-    cumulative: tuple[float, ...]
-
-
-class Draw(NamedTuple):
-    category: str
-    tags: tuple[Term, ...]
-
-
-class Expansion(NamedTuple):
-    symbol: str
-    arguments: tuple[Term, ...]
-
-
-class Item(NamedTuple):
-    """One word or ``<...>`` of a rule's side; ``marks`` are (name, sure?)."""
-
-    name: str
-    field: str | None
-    bound: bool
-    marks: tuple[tuple[str, bool], ...]
-
-
-class Rule(NamedTuple):
-    weight: float
-    when: dict[str, frozenset[str]]
-    let: dict[str, Choice | Draw | Expansion]
-    sides: tuple[tuple[Item, ...], tuple[Item, ...]]
-    place: str
-
-
-class Symbol(NamedTuple):
-    parameters: tuple[str, ...]
-    rules: list[Rule]
-    place: str
-
-
-class Adjustment(NamedTuple):
-    side: int
-    word: str
-    becomes: str
-    before: re.Pattern[str]
-
-
-@dataclass
-class Grammar:
-    """What :func:`load_grammar` reads; :func:`generate` draws sentences from it."""
-
-    starts: dict[str, str] = field(default_factory=dict)
-    lexicon: dict[str, list[Entry]] = field(default_factory=dict)
-    symbols: dict[str, Symbol] = field(default_factory=dict)
-    adjustments: list[Adjustment] = field(default_factory=list)
-    unlinked: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
-    recurring: set[str] = field(default_factory=set)
-
-
-# ------------------------------------------------------------------------------------------------------ generation
-
-
 def generate(
     grammar: Grammar, *, train: int, dev: int, test: int, long: int, max_length: int, seed: int
 ) -> dict[str, list[Pair]]:
@@ -160,52 +78,40 @@ def generate(
 
     No sentence of either language occurs twice in the whole of it. The first three splits are one random sample of
     sentences with at most ``max_length`` words on either side; those of ``long`` have between two and three times
-    ``max_length`` words on both sides.
+    ``max_length`` words on both sides. Every word of ``dev``, ``test`` and ``long`` occurs in one sentence of ``train``
+    for every thousand that ``train`` has, five at most.
 
     Raises ``InputError`` when the grammar translates one sentence in two ways, has too few sentences, or lacks a form.
     """
-    draw = _Sampler(grammar, Random(seed))
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    targets: set[tuple[str, ...]] = set()
-
-    def sample(start: str, size: int, shortest: int, longest: int) -> list[Pair]:
-        pairs: list[Pair] = []
-        vain, reason = 0, f"fewer than {size} sentences of {shortest} to {longest} words"
-        while len(pairs) < size:
-            if vain == PATIENCE:
-                raise InputError(
-                    f"the grammar gave no new sentence in {PATIENCE} draws from {start} ({reason}); "
-                    "ask for fewer sentences or write more rules"
-                )
-            vain += 1
-            try:
-                pair = draw.sentence(start)
-            except _NoDerivationError as error:
-                reason = str(error)
-                continue
-            if known.get(pair.source, pair.target) != pair.target:
-                raise InputError(
-                    f"the grammar translates one sentence in two ways: {' '.join(pair.source)!r} is "
-                    f"{' '.join(known[pair.source])!r} and {' '.join(pair.target)!r}; make the source say which"
-                )
-            fits = all(shortest <= len(side) <= longest for side in (pair.source, pair.target))
-            if not fits or pair.source in known or pair.target in targets:
-                continue
-            known[pair.source] = pair.target
-            targets.add(pair.target)
-            pairs.append(pair)
-            vain = 0
-        return pairs
-
-    usual = sample(grammar.starts["usual"], train + dev + test, 1, max_length)
+    pool = _Pool(_Sampler(grammar, Random(seed)))
+    usual = pool.fill(train + dev + test, "usual", (1, max_length), lambda pair: True)
     # The later a sentence is drawn, the longer it tends to be, for the short ones run out: so the splits are shuffled.
-    _shuffle(usual, draw.random)
+    _shuffle(usual, pool.sampler.random)
+    enough = min(FAMILIAR, train // 1000)
+    counts = Counter(word for pair in usual for word in _words(pair))
+    held: list[Pair] = []
+    kept: list[Pair] = []
+    for pair in usual:
+        if len(held) < dev + test and all(counts[word] > enough for word in _words(pair)):
+            held.append(pair)
+            counts.subtract(_words(pair))
+        else:
+            kept.append(pair)
+    if len(held) < dev + test:
+        raise InputError(
+            f"only {len(held)} of {dev + test} sentences for dev and test have words that occur {enough} times elsewhere; "
+            "ask for more training sentences or write rules that use rare words more often"
+        )
+
+    def familiar(pair: Pair) -> bool:
+        return all(counts[word] >= enough for word in _words(pair))
+
     low, high = (factor * max_length for factor in LONG_FACTORS)
     return {
-        "train": usual[:train],
-        "dev": usual[train : train + dev],
-        "test": usual[train + dev :],
-        "long": sample(grammar.starts["long"], long, low, high),
+        "train": kept,
+        "dev": held[:dev],
+        "test": held[dev:],
+        "long": pool.fill(long, "long", (low, high), familiar),
     }
 
 
@@ -215,11 +121,54 @@ def format_links(pair: Pair) -> str:
     return " ".join(f"{source}{mark}{target}" for (source, target), mark in links)
 
 
+def _words(pair: Pair) -> set[tuple[int, str]]:
+    return {(side, word) for side, words in enumerate((pair.source, pair.target)) for word in words}
+
+
 def _shuffle(items: list[Pair], random: Random) -> None:
     """Fisher and Yates's, from ``random.random`` alone: that sequence is the same in every version of Python."""
     for last in range(len(items) - 1, 0, -1):
         other = int(random.random() * (last + 1))
         items[last], items[other] = items[other], items[last]
+
+
+class _Pool:
+    """Takes sentences from a sampler so that none comes twice, on either side, and none has two translations."""
+
+    def __init__(self, sampler: _Sampler) -> None:
+        self.sampler = sampler
+        self.translation: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.targets: set[tuple[str, ...]] = set()
+
+    def fill(self, size: int, start: str, lengths: tuple[int, int], wanted: Callable[[Pair], bool]) -> list[Pair]:
+        """``size`` new sentences from a start symbol whose lengths on both sides are within ``lengths``."""
+        shortest, longest = lengths
+        pairs: list[Pair] = []
+        vain, reason = 0, f"sentences of {shortest} to {longest} words are used up"
+        while len(pairs) < size:
+            if vain == PATIENCE:
+                raise InputError(
+                    f"the grammar gave {len(pairs)} of {size} sentences from its {start} start symbol and then no new one "
+                    f"in {PATIENCE} draws ({reason}); ask for fewer sentences or write more rules"
+                )
+            vain += 1
+            try:
+                pair = self.sampler.sentence(self.sampler.grammar.starts[start])
+            except _NoDerivationError as error:
+                reason = str(error)
+                continue
+            known = self.translation.setdefault(pair.source, pair.target)
+            if known != pair.target:
+                raise InputError(
+                    f"the grammar translates one sentence in two ways: {' '.join(pair.source)!r} is "
+                    f"{' '.join(known)!r} and {' '.join(pair.target)!r}; make the source say which"
+                )
+            fits = all(shortest <= len(side) <= longest for side in (pair.source, pair.target))
+            if fits and pair.target not in self.targets and wanted(pair):
+                self.targets.add(pair.target)
+                pairs.append(pair)
+                vain = 0
+        return pairs
 
 
 class _NoDerivationError(Exception):
@@ -237,6 +186,7 @@ class _Sampler:
     def __init__(self, grammar: Grammar, random: Random) -> None:
         self.grammar = grammar
         self.random = random
+        self._rules: dict[tuple[str, tuple[str | None, ...]], tuple[list[Rule], Sequence[float]]] = {}
         self._fitting: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
         self._drawn: dict[Entry, None] = {}  # in order; an entry equals itself alone
         self._words = 0
@@ -261,17 +211,30 @@ class _Sampler:
     def _expand(self, name: str, arguments: tuple[Value, ...], depth: int) -> _Phrase:
         symbol = self.grammar.symbols[name]
         scope = dict(zip(symbol.parameters, arguments, strict=True))
-        rules = [rule for rule in symbol.rules if all(scope[key] in values for key, values in rule.when.items())]
+        rules, cumulative = self._applicable(name, symbol, arguments)
         while rules and depth < DEEPEST:
-            at = self._pick(list(accumulate(rule.weight for rule in rules)))
+            at = self._pick(cumulative)
             drawn = dict(self._drawn)
             try:
                 return self._apply(rules[at], dict(scope), depth)
             except _NoDerivationError:
                 self._drawn = drawn
-                del rules[at]
+                rules = rules[:at] + rules[at + 1 :]
+                cumulative = list(accumulate(rule.weight for rule in rules))
         told = ", ".join(value if isinstance(value, str) else f"an entry of {value.category}" for value in arguments)
         raise _NoDerivationError(f"{symbol.place}: no rule can be applied to {name}({told})")
+
+    def _applicable(
+        self, name: str, symbol: Symbol, arguments: tuple[Value, ...]
+    ) -> tuple[list[Rule], Sequence[float]]:
+        """The rules whose ``when`` holds, with their cumulative weights; an entry satisfies no ``when``."""
+        texts = tuple(value if isinstance(value, str) else None for value in arguments)
+        key = (name, texts)
+        if key not in self._rules:
+            scope = dict(zip(symbol.parameters, texts, strict=True))
+            rules = [rule for rule in symbol.rules if all(scope[key] in values for key, values in rule.when.items())]
+            self._rules[key] = rules, list(accumulate(rule.weight for rule in rules))
+        return self._rules[key]
 
     def _apply(self, rule: Rule, scope: dict[str, Value], depth: int) -> _Phrase:
         phrases: dict[str, _Phrase] = {}
@@ -326,7 +289,7 @@ class _Sampler:
 
 def _value(term: Term, scope: Mapping[str, Value], rule: Rule) -> Value:
     if term.name not in scope:
-        return "" if term.name == EMPTY else term.name
+        return constant(term)
     value = scope[term.name]
     return value if term.field is None else _field(value, term.name, term.field, scope, rule)
 
@@ -349,351 +312,3 @@ def _field(value: Value, name: str, wanted: str, scope: Mapping[str, Value], rul
     if not isinstance(indirect, str) or indirect not in value.fields:
         raise InputError(f"{rule.place}: <{name}.{wanted}> asks for the field {indirect!r}, which {value.place} lacks")
     return value.fields[indirect]
-
-
-# --------------------------------------------------------------------------------------------------------- reading
-
-
-def load_grammar(path: Path) -> Grammar:
-    """Read a grammar from a YAML file, or from all ``*.yaml`` files of a directory, and check it.
-
-    Raises ``InputError``, naming file and line, for a file that is not such a grammar: unknown keys, categories, symbols,
-    fields, tags and names; a phrase that is not once on either side; a mark with no partner on the other side; a word
-    with no mark; symbols that never end or are never reached.
-    """
-    path = Path(path)
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path}: no *.yaml file in this directory")
-    reader = _Reader()
-    for file in files:
-        reader.read(file)
-    return reader.finish(path)
-
-
-_TERM = r"(?:[\w']+(?:\.\w+)?|-)"
-_DRAW = re.compile(rf"(\w+)(?:\[({_TERM}(?:, *{_TERM})*)\])?")
-_EXPANSION = re.compile(rf"(\w+)\(({_TERM}(?:, *{_TERM})*)?\)")
-_HEAD = re.compile(r"(\w+)(?:\((\w+(?:, *\w+)*)\))?")
-_ITEM = re.compile(r"(?:<(\w+)(?:\.(\w+))?>|([^<>]+?))((?:[/~]\w+)*)")
-_MARK = re.compile(r"([/~])(\w+)")
-
-Raw = str | list["_Node"] | dict[str, "_Node"]
-
-
-class _Node(NamedTuple):
-    """A YAML value that remembers where it stands."""
-
-    raw: Raw
-    place: str
-
-    def text(self) -> str:
-        if not isinstance(self.raw, str):
-            raise InputError(f"{self.place}: text was expected")
-        return self.raw
-
-    def words(self) -> list[str]:
-        return self.text().split()
-
-    def rows(self) -> list[_Node]:
-        if not isinstance(self.raw, list):
-            raise InputError(f"{self.place}: a list was expected (lines that begin with a dash)")
-        return self.raw
-
-    def table(self, keys: Sequence[str] | None = None) -> dict[str, _Node]:
-        if not isinstance(self.raw, dict):
-            raise InputError(f"{self.place}: a table was expected (key: value)")
-        for key, node in self.raw.items():
-            if keys is not None and key not in keys:
-                raise InputError(f"{node.place}: unknown key {key!r}; the keys here are {', '.join(keys)}")
-        return self.raw
-
-    def need(self, key: str) -> _Node:
-        table = self.table()
-        if key not in table:
-            raise InputError(f"{self.place}: the key {key!r} is missing")
-        return table[key]
-
-
-def _node(node: yaml.Node, file: Path) -> _Node:
-    place = f"{file}, line {node.start_mark.line + 1}"
-    if isinstance(node, yaml.SequenceNode):
-        return _Node([_node(child, file) for child in node.value], place)
-    if isinstance(node, yaml.MappingNode):
-        table: dict[str, _Node] = {}
-        for key, child in node.value:
-            if key.value in table:
-                raise InputError(f"{file}, line {key.start_mark.line + 1}: {key.value!r} is given twice")
-            table[str(key.value)] = _node(child, file)
-        return _Node(table, place)
-    return _Node(str(node.value), place)
-
-
-class _Reader:
-    """Gathers the parts of all files first, so that a rule may use what a later file defines."""
-
-    def __init__(self) -> None:
-        self.grammar = Grammar()
-        self.heads: list[tuple[str, _Node]] = []
-        self.derivations: list[tuple[str, _Node]] = []
-
-    def read(self, file: Path) -> None:
-        try:
-            root = yaml.compose("\n".join(read_lines(file)), Loader=yaml.BaseLoader)
-        except yaml.YAMLError as error:
-            raise InputError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
-        if root is None:
-            raise InputError(f"{file}: the file is empty")
-        parts = _node(root, file).table(PARTS)
-        grammar = self.grammar
-        if "start" in parts:
-            grammar.starts |= {key: node.text() for key, node in parts["start"].table(STARTS).items()}
-        if "lexicon" in parts:
-            for category, node in parts["lexicon"].table().items():
-                grammar.lexicon.setdefault(category, []).extend(_entries(category, node))
-        if "derive" in parts:
-            self.derivations += parts["derive"].table().items()
-        if "adjust" in parts:
-            grammar.adjustments += [_adjustment(node) for node in parts["adjust"].rows()]
-        if "unlinked" in parts:
-            for key, node in parts["unlinked"].table(SIDES).items():
-                grammar.unlinked[SIDES.index(key)].update(node.words())
-        if "recurring" in parts:
-            grammar.recurring.update(parts["recurring"].words())
-        if "rules" in parts:
-            self.heads += parts["rules"].table().items()
-
-    def finish(self, path: Path) -> Grammar:
-        grammar = self.grammar
-        for category, node in self.derivations:
-            _derive(grammar, category, node)
-        for category in sorted(grammar.recurring - set(grammar.lexicon)):
-            raise InputError(f"{path}: recurring names {category!r}, which the lexicon lacks")
-        for head, node in self.heads:
-            match = _HEAD.fullmatch(head)
-            if match is None:
-                raise InputError(f"{node.place}: {head!r} is no symbol; write Name or Name(parameter, parameter)")
-            name, parameters = match[1], tuple(re.split(", *", match[2])) if match[2] else ()
-            if name in grammar.symbols:
-                raise InputError(f"{node.place}: the symbol {name} is already defined at {grammar.symbols[name].place}")
-            grammar.symbols[name] = Symbol(parameters, [], node.place)
-        for (_, node), symbol in zip(self.heads, grammar.symbols.values(), strict=True):
-            symbol.rules.extend(_rule(grammar, symbol, rule) for rule in node.rows())
-        for key in STARTS:
-            if grammar.starts.get(key) not in grammar.symbols:
-                raise InputError(f"{path}: start needs {key!r}, the name of a symbol that has rules")
-            if grammar.symbols[grammar.starts[key]].parameters:
-                raise InputError(f"{path}: the start symbol {grammar.starts[key]} must have no parameters")
-        _check_symbols(grammar)
-        return grammar
-
-
-def _entries(category: str, node: _Node) -> Iterator[Entry]:
-    table = node.table(("columns", "rows"))
-    columns = [column.strip() for column in node.need("columns").text().split("|")]
-    if not node.need("rows").rows():
-        raise InputError(f"{node.place}: the category {category} has no rows")
-    for row in table["rows"].rows():
-        cells = [cell.strip() for cell in row.text().split("|")]
-        if len(cells) == len(columns) + 1:  # one more cell: further fields, name=value with _ for a space
-            extra = dict(part.partition("=")[::2] for part in cells.pop().split())
-        else:
-            extra = {}
-        if len(cells) != len(columns):
-            raise InputError(f"{row.place}: {len(cells)} cells, but {category} has the columns {', '.join(columns)}")
-        fields = dict(zip(columns, cells, strict=True)) | {key: text.replace("_", " ") for key, text in extra.items()}
-        yield Entry(category, fields, frozenset(fields.get("tags", "").split()), row.place)
-
-
-def _derive(grammar: Grammar, category: str, node: _Node) -> None:
-    if category not in grammar.lexicon:
-        raise InputError(f"{node.place}: derive names {category!r}, which the lexicon lacks")
-    for name, spec in node.table().items():
-        table = spec.table(("from", "word", "rules"))
-        origin, which = spec.need("from").text(), table["word"].text() if "word" in table else "all"
-        if which not in ("all", "first", "last"):
-            raise InputError(f"{spec.place}: word is first, last or all, not {which!r}")
-        patterns: list[tuple[re.Pattern[str], str]] = []
-        for rule in spec.need("rules").rows():
-            pattern, arrow, replacement = rule.text().partition("->")
-            if not arrow:
-                raise InputError(f"{rule.place}: write a pattern, an arrow -> and what replaces it")
-            patterns.append((_pattern(pattern.strip(), rule.place), replacement.strip()))
-        entries = grammar.lexicon[category]
-        for at, entry in enumerate(entries):
-            if origin not in entry.fields:
-                raise InputError(f"{entry.place}: no field {origin!r} to derive {name!r} from")
-            form = _derived(entry.fields[origin], which, patterns, entry.fields.get(name))
-            entries[at] = Entry(category, {**entry.fields, name: form}, entry.tags, entry.place)
-
-
-def _derived(text: str, which: str, patterns: list[tuple[re.Pattern[str], str]], given: str | None) -> str:
-    """The form of ``text``; one that the entry gives counts for the word that changes (``take ~care``, past ``took``)."""
-    if which == "all":
-        words, at = [text], 0
-    else:
-        words, at = text.split() or [""], 0 if which == "first" else -1
-    if given is not None:
-        words[at] = given
-    else:
-        for pattern, replacement in patterns:
-            if pattern.search(words[at]):
-                words[at] = pattern.sub(replacement, words[at], count=1)
-                break
-    return " ".join(words)
-
-
-def _pattern(text: str, place: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise InputError(f"{place}: {text!r} is no regular expression ({error})") from None
-
-
-def _adjustment(node: _Node) -> Adjustment:
-    node.table(("side", "word", "becomes", "before"))
-    side = node.need("side").text()
-    if side not in SIDES:
-        raise InputError(f"{node.place}: side is source or target, not {side!r}")
-    before = _pattern(node.need("before").text(), node.place)
-    return Adjustment(SIDES.index(side), node.need("word").text(), node.need("becomes").text(), before)
-
-
-def _rule(grammar: Grammar, symbol: Symbol, node: _Node) -> Rule:
-    table = node.table(RULE_KEYS)
-    when = {key: frozenset("" if word == EMPTY else word for word in values.words()) for key, values in table["when"].table().items()} if "when" in table else {}
-    for key in when:
-        if key not in symbol.parameters:
-            raise InputError(f"{node.place}: when asks for {key!r}, which is no parameter of this symbol")
-    names = dict.fromkeys(symbol.parameters, "")
-    let: dict[str, Choice | Draw | Expansion] = {}
-    for name, bound in table["let"].table().items() if "let" in table else ():
-        if name in names:
-            raise InputError(f"{bound.place}: {name!r} is bound already")
-        let[name] = _binding(grammar, bound, names)
-        names[name] = let[name].category if isinstance(let[name], Draw) else ""  # type: ignore[union-attr]
-    weight = _weight(table["weight"]) if "weight" in table else 1.0
-    source, target = (_items(grammar, node.need(side), names, let) for side in SIDES)
-    _check_links(grammar, node.place, let, (source, target))
-    return Rule(weight, when, let, (source, target), node.place)
-
-
-def _weight(node: _Node) -> float:
-    try:
-        weight = float(node.text())
-    except ValueError:
-        weight = 0.0
-    if not 0 < weight < float("inf"):
-        raise InputError(f"{node.place}: a weight is a number above 0, not {node.text()!r}")
-    return weight
-
-
-def _binding(grammar: Grammar, node: _Node, names: Mapping[str, str]) -> Choice | Draw | Expansion:
-    if isinstance(node.raw, dict):
-        return Choice(tuple(node.raw), tuple(accumulate(_weight(weight) for weight in node.raw.values())))
-    text = node.text()
-    if match := _EXPANSION.fullmatch(text):
-        name, arguments = match[1], _terms(match[2], names, node.place)
-        if name not in grammar.symbols:
-            raise InputError(f"{node.place}: no rules for the symbol {name!r}")
-        wanted = grammar.symbols[name].parameters
-        if len(arguments) != len(wanted):
-            raise InputError(f"{node.place}: {name} takes {len(wanted)} arguments, not {len(arguments)}")
-        return Expansion(name, arguments)
-    match = _DRAW.fullmatch(text)
-    if match is None or match[1] not in grammar.lexicon:
-        raise InputError(f"{node.place}: {text!r} is neither a category of the lexicon, nor Symbol(...), nor a table")
-    tags = _terms(match[2], names, node.place)
-    for tag in tags:
-        known = any(tag.name in entry.tags for entry in grammar.lexicon[match[1]])
-        if tag.name not in names and not known:
-            raise InputError(f"{node.place}: no entry of {match[1]} has the tag {tag.name!r}")
-    return Draw(match[1], tags)
-
-
-def _terms(text: str | None, names: Mapping[str, str], place: str) -> tuple[Term, ...]:
-    terms = []
-    for part in re.split(", *", text) if text else ():
-        name, _, wanted = part.partition(".")
-        if wanted and name not in names:
-            raise InputError(f"{place}: {name!r} in {part!r} is not bound before")
-        terms.append(Term(name, wanted or None))
-    return tuple(terms)
-
-
-def _items(
-    grammar: Grammar, node: _Node, names: Mapping[str, str], let: Mapping[str, Choice | Draw | Expansion]
-) -> tuple[Item, ...]:
-    items = []
-    for text in node.words():
-        match = _ITEM.fullmatch(text)
-        if match is None:
-            raise InputError(f"{node.place}: cannot read {text!r}; write a word or <name> or <name.field>, then marks")
-        name, wanted, word, tail = match.groups()
-        marks = tuple((mark, kind == "/") for kind, mark in _MARK.findall(tail))
-        if word is not None:
-            items.append(Item(word, None, False, marks))
-            continue
-        if name not in names:
-            raise InputError(f"{node.place}: {text!r} names {name!r}, which let does not bind")
-        if isinstance(let.get(name), Expansion):
-            if wanted or marks:
-                raise InputError(f"{node.place}: {text!r} is a phrase: it has neither fields nor marks")
-        else:
-            marks = marks or ((name, True),)
-        if names[name] and wanted and wanted not in names:
-            for entry in grammar.lexicon[names[name]]:
-                if wanted not in entry.fields:
-                    raise InputError(f"{node.place}: {text!r} needs the field {wanted!r}, which {entry.place} lacks")
-        items.append(Item(name, wanted, True, marks))
-    return tuple(items)
-
-
-def _check_links(
-    grammar: Grammar,
-    place: str,
-    let: Mapping[str, Choice | Draw | Expansion],
-    sides: tuple[tuple[Item, ...], tuple[Item, ...]],
-) -> None:
-    marks = [{mark for item in items for mark, _ in item.marks} for items in sides]
-    for side, items in enumerate(sides):
-        for item in items:
-            for mark, _ in item.marks:
-                if mark not in marks[1 - side] and item.name not in grammar.unlinked[side]:
-                    raise InputError(
-                        f"{place}: the {SIDES[side]}'s {item.name!r} is linked to {mark!r}, "
-                        f"which no word of the {SIDES[1 - side]} carries"
-                    )
-            if not item.bound and not item.marks and item.name not in grammar.unlinked[side]:
-                raise InputError(f"{place}: the {SIDES[side]}'s word {item.name!r} has no link; mark it /name or ~name")
-    for name, binding in let.items():
-        if isinstance(binding, Expansion):
-            for side, items in enumerate(sides):
-                times = sum(item.bound and item.name == name for item in items)
-                if times != 1:
-                    raise InputError(
-                        f"{place}: the phrase <{name}> stands {times} times in the {SIDES[side]}, not once"
-                    )
-
-
-def _check_symbols(grammar: Grammar) -> None:
-    """Every symbol must be reached from a start and must end: some rule of it leads to words in finitely many steps."""
-    called = {
-        name: [{b.symbol for b in rule.let.values() if isinstance(b, Expansion)} for rule in symbol.rules]
-        for name, symbol in grammar.symbols.items()
-    }
-    ending: set[str] = set()
-    while more := {name for name in called if name not in ending and any(c <= ending for c in called[name])}:
-        ending |= more
-    reached: set[str] = set()
-    waiting = [grammar.starts[key] for key in STARTS]
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting += sorted(set().union(*called[name]))
-    for name, symbol in grammar.symbols.items():
-        if name not in ending:
-            raise InputError(f"{symbol.place}: the symbol {name} never ends: each of its rules leads back to it")
-        if name not in reached:
-            raise InputError(f"{symbol.place}: the symbol {name} is never reached from the start symbols")
