@@ -9,6 +9,11 @@ import torch
 from torch import Tensor, nn
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The same numbers, in float32 unless they are finer: a softmax over a vocabulary is not for half precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 class TanhReadout(nn.Module):
     """t = tanh(U_o s + V_o E[y] + C_o c): what the output layer sees of state, previous word and context."""
 

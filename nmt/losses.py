@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nmt.batching import Batch
+from nmt.layers import at_least_float32
 from nmt.model import Trace
 from nmt.settings import Choice, Settings, choice
 
@@ -35,8 +36,8 @@ class CrossEntropy(Loss):
 
     def forward(self, trace: Trace, batch: Batch) -> Tensor:
         real_BT = batch.target_valid_BT
-        # Only real positions meet the softmax, in float32 whatever the model computes in.
-        logit_NV, target_N = trace.logit_BTV[real_BT].float(), batch.target_BT[real_BT]
+        # Only real positions meet the softmax.
+        logit_NV, target_N = at_least_float32(trace.logit_BTV[real_BT]), batch.target_BT[real_BT]
         loss_N = F.cross_entropy(logit_NV, target_N, label_smoothing=self.smoothing, reduction="none")
         return loss_N.new_zeros(real_BT.shape).masked_scatter(real_BT, loss_N).sum(dim=1)
 

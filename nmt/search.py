@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from nmt.batching import Batch
+from nmt.layers import at_least_float32
 from nmt.model import Model
 from nmt.settings import Settings
 from nmt.tree import repeat, select
@@ -100,7 +101,7 @@ def beam_search(model: Model, source_BS: Tensor, valid_BS: Tensor, settings: Sea
         trace, state = model.decode(token_B1, memory, state)
         weight_BTS = torch.cat([weight_BTS, trace.weight_BTS.to(weight_BTS.dtype)], dim=1)
         length = said_BT.shape[1]
-        step_BV = torch.log_softmax(trace.logit_BTV[:, 0].float(), dim=-1)
+        step_BV = torch.log_softmax(at_least_float32(trace.logit_BTV[:, 0]), dim=-1)
         allowed_BV = _allowed(step_BV, length, limit_N, settings)
         total_NKV = total_NK.unsqueeze(-1) + allowed_BV.reshape(*total_NK.shape, -1)
         # Each beam has one way to end, so among the best 2 K candidates at least K go on.
@@ -147,7 +148,7 @@ def force(model: Model, batch: Batch, settings: SearchSettings) -> list[Hypothes
     rank = RANKINGS[settings.normalise]
     memory = model.encode(batch.source_BS, batch.source_valid_BS)
     trace, _ = model.decode(batch.input_BT, memory, model.start(memory))
-    word_BTV = torch.log_softmax(trace.logit_BTV.float(), dim=-1)
+    word_BTV = torch.log_softmax(at_least_float32(trace.logit_BTV), dim=-1)
     word_BT = word_BTV.gather(-1, batch.target_BT.unsqueeze(-1)).squeeze(-1)
     log_prob_B = word_BT.masked_fill(~batch.target_valid_BT, 0.0).sum(dim=1)
     forced = []
