@@ -1,0 +1,348 @@
+"""What every attention and every model keeps to, over the tables: a new class is tested by being listed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.attention import ATTENTIONS, Attention, Glance, Memory
+from nmt.batching import collate
+from nmt.cells import CELLS
+from nmt.decoder import STARTS, WIRINGS
+from nmt.layers import READOUTS
+from nmt.losses import CrossEntropy
+from nmt.model import EncoderDecoder, RecurrentSettings, build_model
+from nmt.settings import Choice, choice
+from nmt.tree import State, map_tensors, repeat, select
+from nmt.vocabulary import BOS
+
+DOUBLE = torch.float64
+
+
+def wrapped(kind: str) -> list[str]:
+    """The parameters of a member of the table that are other members of it."""
+    parameters = inspect.signature(ATTENTIONS[kind]).parameters.values()
+    return [one.name for one in parameters if isinstance(one.default, Choice)]
+
+
+def attentions() -> dict[str, Choice]:
+    """Every attention of the table, and those that wrap another with each of the table inside."""
+    found: dict[str, Any] = {kind: kind for kind in ATTENTIONS}
+    for kind in ATTENTIONS:
+        for name in wrapped(kind):
+            found |= {f"{kind}({inner})": {"kind": kind, name: inner} for inner in ATTENTIONS}
+    return {name: choice(ATTENTIONS).validate(value) for name, value in found.items()}
+
+
+EVERY_ATTENTION = attentions()
+
+
+def test_a_wrapper_is_recognised() -> None:
+    assert "gatt(bahdanau)" in EVERY_ATTENTION
+    assert "gatt(gatt)" in EVERY_ATTENTION
+
+
+def leaves(state: State) -> list[Tensor]:
+    """The tensors of a state; ``TypeError`` where it holds anything else."""
+    found: list[Tensor] = []
+    map_tensors(lambda one: found.append(one) or one, state)
+    return found
+
+
+class Unchanged:
+    """The block leaves every tensor of these trees as it was: the same numbers in the same places of memory."""
+
+    def __init__(self, *trees: State) -> None:
+        self.tensors = [one for tree in trees for one in leaves(tree)]
+        self.before = [one.detach().clone() for one in self.tensors]
+        self.places = [one.data_ptr() for one in self.tensors]
+
+    def __enter__(self) -> None:
+        assert self.tensors
+
+    def __exit__(self, *exception: object) -> None:
+        assert [one.data_ptr() for one in self.tensors] == self.places
+        assert all(torch.equal(one, other) for one, other in zip(self.tensors, self.before, strict=True))
+
+
+def same(found: State, wanted: State, tolerance: float = 1e-12) -> None:
+    for one, other in zip(leaves(found), leaves(wanted), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+
+
+def spread(module: Any) -> Any:
+    """Weights of a size at which every part matters: nothing saturates, nothing is nearly 0."""
+    with torch.no_grad():
+        for one in module.parameters():
+            one.uniform_(-1, 1)
+    return module
+
+
+# ---------------------------------------------------------------------------------------------------- attentions
+
+Q, E = 3, 4
+# Sources of 5, 3, 2 and 1 positions: no padding, on the right, on the left, on both sides.
+VALID = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 0]]).bool()
+B, S = VALID.shape
+T = 4
+
+every_attention = pytest.mark.parametrize("chosen", EVERY_ATTENTION.values(), ids=list(EVERY_ATTENTION))
+
+
+class Looked(NamedTuple):
+    attention: Attention
+    memory: Memory
+    query_BTQ: Tensor
+
+    def run(self, rows: Any = slice(None), places: Any = slice(None)) -> tuple[Glance, State]:
+        """All looks, with these rows of the batch and these source positions only."""
+        memory = Memory(self.memory.value_BSE[rows][:, places], self.memory.valid_BS[rows][:, places])
+        keys = self.attention.precompute(memory)
+        return self.attention.step(self.query_BTQ[rows], keys, self.attention.start(memory.valid_BS))
+
+
+def a_look(chosen: Choice) -> Looked:
+    attention: Attention = spread(chosen.build(ATTENTIONS, Q, E).double()).eval()
+    value_BSE = torch.randn(B, S, E, dtype=DOUBLE).masked_fill(~VALID.unsqueeze(-1), 1e3)
+    return Looked(attention, Memory(value_BSE, VALID), torch.randn(B, T, Q, dtype=DOUBLE))
+
+
+@every_attention
+def test_weights_are_a_distribution_over_the_valid_source(chosen: Choice) -> None:
+    glance, _ = a_look(chosen).run()
+    assert glance.weight_BTS.shape == (B, T, S)
+    assert bool((glance.weight_BTS >= 0).all())
+    torch.testing.assert_close(glance.weight_BTS.sum(dim=-1), torch.ones(B, T, dtype=DOUBLE), rtol=0, atol=1e-12)
+    assert not glance.weight_BTS.masked_select(~VALID.unsqueeze(1)).any()  # exactly 0
+    assert bool((glance.weight_BTS[0] > 0).any(dim=0).all())  # and somewhere above 0
+
+
+@every_attention
+def test_the_shapes_of_a_glance(chosen: Choice) -> None:
+    looked = a_look(chosen)
+    glance, _ = looked.run()
+    assert glance.context_BTE.shape == (B, T, looked.attention.context_size)
+    assert glance.choice_BT.shape == (B, T)
+
+
+@every_attention
+def test_padding_and_batch_mates_change_nothing(chosen: Choice) -> None:
+    looked = a_look(chosen)
+    together, _ = looked.run()
+    for row in range(B):
+        alone, _ = looked.run([row], VALID[row])
+        same(together.context_BTE[[row]], alone.context_BTE)
+        same(together.weight_BTS[[row]][:, :, VALID[row]], alone.weight_BTS)
+        same(together.choice_BT[[row]], alone.choice_BT)
+
+
+@every_attention
+def test_the_order_in_the_batch_changes_nothing(chosen: Choice) -> None:
+    looked, order = a_look(chosen), torch.tensor([2, 0, 3, 1])
+    straight, straight_state = looked.run()
+    permuted, permuted_state = looked.run(order)
+    same(permuted, select(straight, order))
+    same(permuted_state, select(straight_state, order))
+
+
+@every_attention
+@pytest.mark.parametrize("pieces", [(1, 1, 1, 1), (2, 2), (1, 3), (3, 1)])
+def test_looks_in_pieces_equal_looks_at_once(chosen: Choice, pieces: tuple[int, ...]) -> None:
+    looked = a_look(chosen)
+    whole, end = looked.run()
+    keys, state = looked.attention.precompute(looked.memory), looked.attention.start(VALID)
+    glances = []
+    for query in torch.split(looked.query_BTQ, list(pieces), dim=1):
+        glance, state = looked.attention.step(query, keys, state)
+        glances.append(glance)
+    same(Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True))), whole)
+    same(state, end)
+
+
+@every_attention
+def test_selecting_and_then_looking_is_looking_and_then_selecting(chosen: Choice) -> None:
+    looked, order = a_look(chosen), torch.tensor([3, 1, 1, 0, 2, 3])
+    attention, first_B1Q, rest_BTQ = looked.attention, looked.query_BTQ[:, :1], looked.query_BTQ[:, 1:]
+    keys = attention.precompute(looked.memory)
+    _, state = attention.step(first_B1Q, keys, attention.start(VALID))
+    assert all(len(one) == B for one in [*leaves(keys), *leaves(state)])
+    after = attention.step(rest_BTQ, keys, state)
+    same(attention.step(rest_BTQ[order], select(keys, order), select(state, order)), select(after, order))
+
+
+@every_attention
+def test_looking_leaves_its_arguments_alone(chosen: Choice) -> None:
+    looked = a_look(chosen)
+    attention, memory, query_BTQ = looked
+    with Unchanged(memory):
+        keys = attention.precompute(memory)
+        start = attention.start(memory.valid_BS)
+    with Unchanged(memory, query_BTQ, keys, start):
+        _, state = attention.step(query_BTQ, keys, start)
+    with Unchanged(memory, query_BTQ, keys, start, state):
+        attention.step(query_BTQ, keys, state)
+
+
+@every_attention
+def test_every_parameter_of_an_attention_gets_a_gradient(chosen: Choice) -> None:
+    looked = a_look(chosen)
+    looked.memory.value_BSE.clamp_(-1, 1)
+    looked.attention.train()
+    glance, _ = looked.run()
+    sum((torch.randn_like(one) * one).sum() for one in glance).backward()
+    without = [name for name, one in looked.attention.named_parameters() if one.grad is None or not one.grad.any()]
+    assert not without
+
+
+# -------------------------------------------------------------------------------------------------------- models
+
+
+def models() -> Iterator[Mapping[str, Any]]:
+    """Attention by cell by wiring; and start by readout by wiring."""
+    for kind, chosen in EVERY_ATTENTION.items():
+        for cell in CELLS:
+            for wiring in WIRINGS:
+                yield {"name": f"{kind} {cell} {wiring}", "attention": chosen, "cell": cell, "wiring": wiring}
+    for start in STARTS:
+        for readout in READOUTS:
+            for wiring in WIRINGS if readout != "direct" else ["update-then-look"]:
+                yield {"name": f"{start} {readout} {wiring}", "start": start, "readout": readout, "wiring": wiring}
+
+
+EVERY_MODEL = {one["name"]: {key: value for key, value in one.items() if key != "name"} for one in models()}
+every_model = pytest.mark.parametrize("changes", EVERY_MODEL.values(), ids=list(EVERY_MODEL))
+
+WORDS = 9
+SOURCES = [[4, 5, 6, 7], [8, 4], [6]]  # and EOS
+TARGETS = [[5, 4], [6, 7, 8, 8], []]
+
+
+def a_model(changes: Mapping[str, Any], dtype: torch.dtype = DOUBLE) -> EncoderDecoder:
+    values: dict[str, Any] = {"embedding": 3, "hidden": 4, "encoder_layers": 2, "decoder_layers": 2}
+    return spread(build_model(RecurrentSettings(**values, **changes), WORDS, WORDS).to(dtype)).eval()
+
+
+def decoded(model: EncoderDecoder, source_BS: Tensor, valid_BS: Tensor, token_BT: Tensor) -> Any:
+    memory = model.encode(source_BS, valid_BS)
+    return model.decode(token_BT, memory, model.start(memory))
+
+
+@every_model
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+def test_padding_and_batch_mates_change_no_translation(changes: Mapping[str, Any], left: bool) -> None:
+    model, batch = a_model(changes), collate(SOURCES, TARGETS, range(3))
+    source_BS, valid_BS = batch.source_BS, batch.source_valid_BS
+    if left:
+        shift = [int((~row).sum()) for row in valid_BS]
+        source_BS = torch.stack([row.roll(by) for row, by in zip(source_BS, shift, strict=True)])
+        valid_BS = torch.stack([row.roll(by) for row, by in zip(valid_BS, shift, strict=True)])
+    source_BS = source_BS.masked_fill(~valid_BS, 8)  # what stands in the padding is nobody's business
+    together, _ = decoded(model, source_BS, valid_BS, batch.input_BT)
+    for row in range(3):
+        real_S, real_T = valid_BS[row], batch.target_valid_BT[row]
+        length = int(real_T.sum())
+        one = collate([SOURCES[row]], [TARGETS[row]], [row])
+        alone, _ = decoded(model, one.source_BS, one.source_valid_BS, one.input_BT)
+        same(together.logit_BTV[[row], :length], alone.logit_BTV)
+        same(together.weight_BTS[[row], :length][:, :, real_S], alone.weight_BTS)
+        assert not together.weight_BTS[row][:, ~real_S].any()
+
+
+@every_model
+def test_the_order_of_sentences_changes_nothing(changes: Mapping[str, Any]) -> None:
+    model, batch, order = a_model(changes), collate(SOURCES, TARGETS, range(3)), torch.tensor([2, 0, 1])
+    straight = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+    permuted = decoded(model, batch.source_BS[order], batch.source_valid_BS[order], batch.input_BT[order])
+    same(permuted, select(straight, order))
+
+
+@every_model
+def test_decoding_in_pieces_equals_decoding_at_once(changes: Mapping[str, Any]) -> None:
+    model, batch = a_model(changes), collate(SOURCES, TARGETS, range(3))
+    memory = model.encode(batch.source_BS, batch.source_valid_BS)
+    whole, end = model.decode(batch.input_BT, memory, model.start(memory))
+    for pieces in ([1, 1, 1, 1, 1], [2, 3], [4, 1]):
+        state, traces = model.start(memory), []
+        for token_BT in torch.split(batch.input_BT, pieces, dim=1):
+            trace, state = model.decode(token_BT, memory, state)
+            traces.append(trace)
+        same(tuple(torch.cat(parts, dim=1) for parts in zip(*traces, strict=True)), tuple(whole))
+        same(state, end)
+
+
+@every_model
+def test_state_is_reordered_without_knowing_what_is_inside(changes: Mapping[str, Any]) -> None:
+    """Selected or repeated hypotheses go on as those they were made from."""
+    model, batch, order = a_model(changes), collate(SOURCES, TARGETS, range(3)), torch.tensor([1, 1, 2, 0])
+    memory = model.encode(batch.source_BS, batch.source_valid_BS)
+    _, state = model.decode(batch.input_BT[:, :2], memory, model.start(memory))
+    assert all(len(one) == 3 for one in [*leaves(memory), *leaves(state)])
+    rest_BT = batch.input_BT[:, 2:]
+    after = model.decode(rest_BT, memory, state)
+    same(model.decode(rest_BT[order], select(memory, order), select(state, order)), select(after, order))
+    same(model.decode(repeat(rest_BT, 2), repeat(memory, 2), repeat(state, 2)), repeat(after, 2))
+
+
+@every_model
+def test_a_model_leaves_its_arguments_alone(changes: Mapping[str, Any]) -> None:
+    model, batch = a_model(changes), collate(SOURCES, TARGETS, range(3))
+    with Unchanged(batch):
+        memory = model.encode(batch.source_BS, batch.source_valid_BS)
+    with Unchanged(batch, memory):
+        state = model.start(memory)
+    with Unchanged(batch, memory, state):
+        _, after = model.decode(batch.input_BT, memory, state)
+    with Unchanged(batch, memory, state, after):
+        model.decode(batch.input_BT, memory, after)
+
+
+def without_gradient(model: EncoderDecoder) -> list[str]:
+    return [name for name, one in model.named_parameters() if one.grad is None or not bool(one.grad.any())]
+
+
+@every_model
+def test_every_parameter_gets_a_gradient(changes: Mapping[str, Any]) -> None:
+    model, batch = a_model(changes).train(), collate(SOURCES, TARGETS, range(3))
+    trace, _ = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+    (CrossEntropy()(trace, batch).sum() + trace.choice_BT.sum()).backward()
+    assert not without_gradient(model)
+
+
+@every_model
+def test_double_precision_all_through(changes: Mapping[str, Any]) -> None:
+    model, batch = a_model(changes), collate(SOURCES, TARGETS, range(3))
+    memory = model.encode(batch.source_BS, batch.source_valid_BS)
+    trace, state = model.decode(batch.input_BT, memory, model.start(memory))
+    kinds = {
+        one.dtype for one in [*leaves(memory), *leaves(model.start(memory)), *leaves(tuple(trace)), *leaves(state)]
+    }
+    assert {one for one in kinds if one.is_floating_point} == {DOUBLE}
+    assert CrossEntropy()(trace, batch).dtype == DOUBLE
+
+
+@every_model
+def test_a_model_runs_in_bfloat16(changes: Mapping[str, Any]) -> None:
+    model, batch = a_model(changes, torch.float32).train(), collate(SOURCES, TARGETS, range(3))
+    plain, _ = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trace, _ = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+    assert trace.logit_BTV.dtype == torch.bfloat16
+    loss = CrossEntropy()(trace, batch)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(trace.logit_BTV.float(), plain.logit_BTV, rtol=0.1, atol=0.1)
+    loss.sum().backward()
+    assert not without_gradient(model)
+    assert all(bool(one.grad.isfinite().all()) for one in model.parameters())
+
+
+@every_model
+def test_the_word_before_decides(changes: Mapping[str, Any]) -> None:
+    model, batch = a_model(changes), collate(SOURCES, TARGETS, range(3))
+    one, _ = decoded(model, batch.source_BS, batch.source_valid_BS, torch.full((3, 1), BOS))
+    other, _ = decoded(model, batch.source_BS, batch.source_valid_BS, torch.full((3, 1), 5))
+    assert not torch.isclose(one.logit_BTV, other.logit_BTV).all(dim=-1).any()
