@@ -71,8 +71,8 @@ def interval(values: Array, level: float = 0.95) -> tuple[Array, Array]:
 def bootstrap_p(first: Array, second: Array, observed: Array) -> Array:
     """p of a paired bootstrap, two-sided: how often the difference, shifted to mean 0, is as large as ``observed``.
 
-    ``first`` and ``second``, (R, ...), are values on the same resamples (Koehn 2004, in the shifted form that
-    sacrebleu uses); equal systems get 1.
+    ``first`` and ``second``, (R, ...), are values on the same resamples (Koehn 2004). Equal systems get 1. sacrebleu
+    shifts the *absolute* differences and counts one tail, so where systems differ clearly its p is about half of this.
     """
     difference = second - first
     return _share(difference - difference.mean(axis=0), observed)
