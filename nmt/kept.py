@@ -56,7 +56,7 @@ def is_whole(place: Path, key: str) -> bool:
         return bool(manifest["key"] == key) and all(
             _facts(place / name, expected["size"]) == expected for name, expected in manifest["files"].items()
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or not a manifest
         return False
 
 

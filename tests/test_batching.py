@@ -1,0 +1,141 @@
+"""Batches: every pair once, within the limits, in an order of seed and epoch alone; tensors as they are named."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmt.batching import Batch, collate, plan, plan_sorted
+from nmt.vocabulary import BOS, EOS, PAD
+
+lengths = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=80)
+limits = st.one_of(
+    st.fixed_dictionaries({"tokens": st.integers(1, 200)}),
+    st.fixed_dictionaries({"sentences": st.integers(1, 20)}),
+    st.fixed_dictionaries({"tokens": st.integers(1, 200), "sentences": st.integers(1, 20)}),
+)
+
+
+def sides(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([a for a, _ in pairs], np.int64), np.array([b for _, b in pairs], np.int64)
+
+
+@given(pairs=lengths, limit=limits, seed=st.integers(0, 5), epoch=st.integers(0, 5), bucket=st.integers(1, 9))
+def test_every_pair_once_and_within_the_limits(
+    pairs: list[tuple[int, int]], limit: dict[str, int], seed: int, epoch: int, bucket: int
+) -> None:
+    source, target = sides(pairs)
+    batches = plan(source, target, **limit, seed=seed, epoch=epoch, bucket=bucket)
+    assert sorted(chain.from_iterable(batch.tolist() for batch in batches)) == list(range(len(pairs)))
+    for batch in batches:
+        assert 1 <= len(batch) <= limit.get("sentences", len(pairs))
+        for side in (source, target):
+            padded = len(batch) * (side[batch].max() + 1)
+            assert len(batch) == 1 or padded <= limit.get("tokens", padded)
+
+
+@given(pairs=lengths, tokens=st.integers(1, 200))
+def test_sorted_batches(pairs: list[tuple[int, int]], tokens: int) -> None:
+    source, _ = sides(pairs)
+    batches = plan_sorted(source, tokens=tokens)
+    order = list(chain.from_iterable(batch.tolist() for batch in batches))
+    assert order == sorted(range(len(pairs)), key=lambda n: (-source[n], n))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * (source[batch].max() + 1) <= tokens
+    for batch, after in zip(batches, batches[1:], strict=False):  # no batch could have taken one more
+        assert (len(batch) + 1) * (source[batch[0]] + 1) > tokens
+        assert len(after) >= 1
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[np.ndarray, np.ndarray]:
+    """Lengths as of real text: many short, few long, the two sides alike but not equal."""
+    random = np.random.default_rng(3)
+    source = np.minimum(random.geometric(0.06, 40_000) + 3, 80)
+    return source, np.maximum(np.round(source * random.normal(1.1, 0.2, len(source))), 1).astype(np.int64)
+
+
+def flat(batches: list[np.ndarray]) -> list[list[int]]:
+    return [batch.tolist() for batch in batches]
+
+
+def test_the_order_is_of_seed_and_epoch_alone(mixed: tuple[np.ndarray, np.ndarray]) -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        return flat(plan(*mixed, tokens=4096, seed=seed, epoch=epoch))
+
+    first = order(1, 0)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    assert order(1, 0) == first
+    others = [order(1, 1), order(2, 0), order(0, 1)]
+    assert all(other != first for other in others)
+    assert others[0] != others[2]
+
+
+def test_batches_differ_between_epochs(mixed: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = ({frozenset(batch) for batch in flat(plan(*mixed, tokens=4096, seed=1, epoch=e))} for e in (0, 1))
+    assert len(first & second) < 0.1 * len(first)  # not only their order
+
+
+def test_no_length_comes_first(mixed: tuple[np.ndarray, np.ndarray]) -> None:
+    means = [mixed[1][batch].mean() for batch in plan(*mixed, tokens=4096, seed=1, epoch=0)]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+
+def test_little_padding(mixed: tuple[np.ndarray, np.ndarray]) -> None:
+    batches = plan(*mixed, tokens=4096, seed=1, epoch=0)
+    source, target = (
+        sum(len(batch) * (side[batch].max() + 1) for batch in batches) / (side + 1).sum() for side in mixed
+    )
+    assert target < 1.05
+    assert source < 1.15
+    assert len(batches) < 1.15 * (mixed[1] + 1).sum() / 4096
+
+
+def test_a_limit_is_needed() -> None:
+    with pytest.raises(ValueError, match="tokens or sentences"):
+        plan(np.array([1]), np.array([1]), seed=0, epoch=0)
+
+
+def test_a_batch_by_hand() -> None:
+    batch = collate([[7, 8, 9], np.array([5], np.int32)], [[], [6, 4]], [12, 3])
+    assert batch.source_BS.tolist() == [[7, 8, 9, EOS], [5, EOS, PAD, PAD]]
+    assert batch.source_valid_BS.tolist() == [[True] * 4, [True, True, False, False]]
+    assert batch.input_BT.tolist() == [[BOS, PAD, PAD], [BOS, 6, 4]]
+    assert batch.target_BT.tolist() == [[EOS, PAD, PAD], [6, 4, EOS]]
+    assert batch.target_valid_BT.tolist() == [[True, False, False], [True, True, True]]
+    assert batch.number_B.tolist() == [12, 3]
+    assert {tensor.dtype for tensor in batch} == {torch.int64, torch.bool}
+
+
+ids = st.lists(st.integers(4, 99), max_size=7)
+
+
+@given(pairs=st.lists(st.tuples(ids, ids), min_size=1, max_size=6))
+def test_collated_ids_come_back(pairs: list[tuple[list[int], list[int]]]) -> None:
+    sources, targets = [a for a, _ in pairs], [b for _, b in pairs]
+    batch = collate(sources, targets, range(len(pairs)))
+    for n in range(len(pairs)):
+        assert batch.source_BS[n][batch.source_valid_BS[n]].tolist() == [*sources[n], EOS]
+        assert batch.target_BT[n][batch.target_valid_BT[n]].tolist() == [*targets[n], EOS]
+        assert batch.input_BT[n][batch.target_valid_BT[n]].tolist() == [BOS, *targets[n]]
+        assert (batch.source_BS[n][~batch.source_valid_BS[n]] == PAD).all()
+    assert batch.source_BS.shape == batch.source_valid_BS.shape
+    assert batch.source_BS.shape[1] == max(map(len, sources)) + 1  # no column of padding alone
+
+
+def test_to_a_device() -> None:
+    batch = collate([[4]], [[5]], [0]).to("meta")
+    assert isinstance(batch, Batch)
+    assert {tensor.device.type for tensor in batch} == {"meta"}
+
+
+@pytest.mark.parametrize("arguments", [([], [], []), ([[1]], [], [0]), ([[1]], [[1]], [])])
+def test_sides_of_different_sizes_are_a_bug(arguments: tuple[list[list[int]], list[list[int]], list[int]]) -> None:
+    with pytest.raises(ValueError, match="one each"):
+        collate(*arguments)
