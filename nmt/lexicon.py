@@ -80,16 +80,17 @@ def read_yaml(file: Path) -> Node:
     return _located(root, file)
 
 
-def _located(node: yaml.Node, file: Path) -> Node:
-    place = f"{file}, line {node.start_mark.line + 1}"
+def _located(node: yaml.Node, file: Path, line: int = 0) -> Node:
+    place = f"{file}, line {line or node.start_mark.line + 1}"
     if isinstance(node, yaml.SequenceNode):
         return Node([_located(child, file) for child in node.value], place)
     if isinstance(node, yaml.MappingNode):
         table: dict[str, Node] = {}
         for key, child in node.value:
+            line = key.start_mark.line + 1
             if key.value in table:
-                raise InputError(f"{file}, line {key.start_mark.line + 1}: {key.value!r} is given twice")
-            table[str(key.value)] = _located(child, file)
+                raise InputError(f"{file}, line {line}: {key.value!r} is given twice")
+            table[str(key.value)] = _located(child, file, line)
         return Node(table, place)
     return Node(str(node.value), place)
 
@@ -138,7 +139,7 @@ def derive_forms(entries: list[Entry], node: Node) -> None:
 
 
 def _derived(text: str, which: str, patterns: list[tuple[re.Pattern[str], str]], given: str | None) -> str:
-    """The form of ``text``; one that the entry gives counts for the word that changes (``take ~care``, past ``took``)."""
+    """The form of ``text``; one that the entry gives stands for the word that changes (``take ~care``: ``took``)."""
     if which == "all":
         words, at = [text], 0
     else:

@@ -17,17 +17,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS: dict[float, str] = {
     0: "errors tree version",
     0.5: "score text yaml_tree",
-    0.75: "kept",
+    0.75: "kept lexicon",
+    0.8: "rules",
     1: "settings links cells layers grammar download debian libreoffice",
     1.5: "vocabulary",
     2: "corpus bitext batching attention metrics",
     3: "encoder decoder",
     4: "model",
     5: "losses search optim",
-    6: "recipe report pictures",
+    6: "recipe report pictures journal",
     6.5: "preparation",
     7: "checkpoint",
-    8: "train translator",
+    8: "translator",
+    8.5: "train results",
+    8.75: "rehearsal",
     9: "cli __init__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
