@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nmt.version import VERSION as __version__
+from nmt.version import VERSION as __version__  # noqa: N811 - the customary name
 
 if TYPE_CHECKING:
     from nmt.errors import InputError
