@@ -1,7 +1,7 @@
 """What every command shares: how it ends when something is wrong, and nothing else.
 
-Exit status: 0 a result, 2 bad input (one sentence on standard error), 130 interrupted, 141 the reader of a pipe left.
-Anything else is a bug and keeps its traceback.
+Exit status: 0 a result, 2 bad input (one sentence on standard error), 130 interrupted, 1 and silence when the reader of
+a pipe left (as click and rich have it). Anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nmt.errors import InputError
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
-BROKEN_PIPE = 141  # 128 + SIGPIPE
+BROKEN_PIPE = 1
 
 
 class Command(click.Command):

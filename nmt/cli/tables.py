@@ -31,7 +31,7 @@ TSV_HEADER = (
 
 def console() -> Console:
     """Standard output; colour only on a terminal, and no line broken elsewhere."""
-    plain = Console(highlight=False, soft_wrap=False)
+    plain = Console(highlight=False)
     return plain if plain.is_terminal else Console(highlight=False, width=WIDE, no_color=True)
 
 

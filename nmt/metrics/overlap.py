@@ -56,10 +56,15 @@ class Bleu(Sacrebleu):
     columns: ClassVar[tuple[str, ...]] = ("BLEU",)
     higher_is_better = True
 
-    def metric(self) -> Any:
+    def metric(self, effective_order: bool = False) -> Any:
         from sacrebleu.metrics.bleu import BLEU
 
-        return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, force=True)
+        return BLEU(self.lowercase, force=True, tokenize=self.tokenize, effective_order=effective_order)
+
+    def sentence_values(self, statistics: Array) -> Array:
+        """sacrebleu's sentence BLEU, whose effective order spares short sentences a 0."""
+        metric = self.metric(effective_order=True)
+        return np.array([metric._compute_score_from_stats(row.tolist()).score for row in statistics], dtype=np.float64)
 
 
 @dataclass(frozen=True)
