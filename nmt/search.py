@@ -29,7 +29,7 @@ class SearchSettings(Settings):
     normalise: Literal["none", "average", "gnmt"] = "average"  # of the log-probability, by length
     alpha: Annotated[float, Field(ge=0)] = 1.0  # the strength of the normalisation
     minimum_length: Annotated[int, Field(ge=0)] = 0  # tokens before the end of the sentence
-    maximum_length: Annotated[int, Field(ge=1)] | None = None  # null: twice the source's, plus 10
+    maximum_length: Annotated[int, Field(ge=1)] | None = None  # null: twice the source's plus 10, or the minimum
     unknown: bool = True  # whether a translation may hold the unknown word
     batch_tokens: Annotated[int, Field(ge=1)] = 4000  # source tokens searched at once
 
@@ -84,7 +84,7 @@ def beam_search(model: Model, source_BS: Tensor, valid_BS: Tensor, settings: Sea
     device, beam = source_BS.device, settings.beam
     rank = RANKINGS[settings.normalise]
     source_length_N = valid_BS.sum(dim=1)
-    limit_N = 2 * (source_length_N - 1) + 10  # tokens before EOS
+    limit_N = (2 * (source_length_N - 1) + 10).clamp(min=settings.minimum_length)  # tokens before EOS
     if settings.maximum_length is not None:
         limit_N = torch.full_like(limit_N, settings.maximum_length)
     sentence_N = torch.arange(len(source_BS), device=device)
