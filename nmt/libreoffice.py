@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from nmt.errors import InputError
 
 FORMAT = 1  # of what is taken from the pages: one more when the same pages would give other pairs
 _PARAGRAPHS = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6"])
+_PARAGRAPH = re.compile(r'<(p|h[1-6])\b[^>]*?\sid="[^"]*"[^>]*>.*?</\1>', re.DOTALL)
 _OPEN_ONLY = frozenset(["br", "img", "input", "meta", "link", "hr", "base", "col", "wbr", "area", "source"])
 
 
@@ -36,7 +38,7 @@ def help_pairs(source: Path, target: Path) -> list[tuple[str, str]]:
 def paragraphs(page: str) -> Iterator[tuple[str, str]]:
     """Id and text of the paragraphs of a page, markup stripped and whitespace made single spaces."""
     parser = _Paragraphs()
-    parser.feed(page)
+    parser.feed("".join(match[0] for match in _PARAGRAPH.finditer(page)))  # half of a page is elsewhere
     parser.close()
     yield from ((number, " ".join("".join(text).split())) for number, text in parser.found)
 

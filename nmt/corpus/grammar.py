@@ -8,12 +8,17 @@ from typing import Literal
 from pydantic import Field
 
 import nmt.grammar
+import nmt.lexicon
+import nmt.rules
 from nmt.corpus.base import FORMAT, Corpus, CorpusSettings, Report
 from nmt.errors import InputError
 from nmt.grammar import format_links, generate, load_grammar
 from nmt.kept import kept_directory, key_of, sha256_of
 from nmt.settings import FilePath
 from nmt.text import write_lines
+
+# What turns a grammar into text: a change of it makes the text anew, as a change of the grammar does.
+PROGRAM = (nmt.lexicon, nmt.rules, nmt.grammar)
 
 
 class GrammarCorpus(CorpusSettings):
@@ -35,7 +40,8 @@ class GrammarCorpus(CorpusSettings):
         rules = sorted(self.grammar.glob("*.yaml")) if self.grammar.is_dir() else [self.grammar]
         key = key_of(
             format=FORMAT,
-            grammar=[sha256_of(path) for path in [*rules, Path(nmt.grammar.__file__)]],  # and the program that reads it
+            grammar=[sha256_of(path) for path in rules],
+            program=[sha256_of(Path(str(module.__file__))) for module in PROGRAM],
             settings=[sizes, self.max_length, self.seed, self.source_language, self.target_language],
         )
 
