@@ -1,0 +1,134 @@
+"""Losses against plain loops over their equations, and the sum they make."""
+
+from __future__ import annotations
+
+import pydantic
+import pytest
+import torch
+from references import cross_entropy
+from torch import Tensor
+
+from nmt.batching import Batch, collate
+from nmt.losses import LOSSES, CrossEntropy, Objective, PartSettings
+from nmt.model import Trace
+
+V = 7
+TARGETS = [[4, 5, 6, 4], [], [6]]  # and EOS
+
+
+def a_batch() -> Batch:
+    return collate([[4], [4, 5], [4]], TARGETS, range(3))
+
+
+def a_trace(dtype: torch.dtype = torch.float64) -> Trace:
+    batch = a_batch()
+    logit_BTV = 2 * torch.randn(*batch.target_BT.shape, V, dtype=dtype)
+    weight_BTS = torch.rand(*batch.target_BT.shape, batch.source_BS.shape[1], dtype=dtype)
+    return Trace(logit_BTV, weight_BTS, torch.zeros(batch.target_BT.shape, dtype=dtype))
+
+
+def by_hand(trace: Trace, smoothing: float = 0.0) -> list[float]:
+    wanted = []
+    for row, target in enumerate(TARGETS):
+        words = [*target, 3]
+        wanted.append(cross_entropy(trace.logit_BTV[row, : len(words)].tolist(), words, smoothing))
+    return wanted
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_cross_entropy_equals_its_equation(smoothing: float) -> None:
+    trace = a_trace()
+    found = CrossEntropy(smoothing=smoothing)(trace, a_batch())
+    assert found.tolist() == pytest.approx(by_hand(trace, smoothing), abs=1e-10)
+
+
+def test_cross_entropy_of_a_model_that_knows_nothing() -> None:
+    trace = a_trace()._replace(logit_BTV=torch.zeros(3, 5, V))
+    wanted = [(len(target) + 1) * torch.tensor(float(V)).log().item() for target in TARGETS]
+    for smoothing in (0.0, 0.3):
+        assert CrossEntropy(smoothing=smoothing)(trace, a_batch()).tolist() == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("silly", [1e6, float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_what_stands_in_the_padding_is_ignored(kind: str, silly: float) -> None:
+    loss, trace, batch = LOSSES[kind](), a_trace(), a_batch()
+    found = loss(trace, batch)
+    assert found.shape == (3,)
+    padding_BT = ~batch.target_valid_BT
+    assert padding_BT.any()
+    logit_BTV = trace.logit_BTV.masked_fill(padding_BT.unsqueeze(-1), silly).requires_grad_()
+    padded = loss(trace._replace(logit_BTV=logit_BTV), batch)
+    assert torch.equal(padded, found)
+    padded.sum().backward()
+    assert not logit_BTV.grad[padding_BT].any()
+    assert bool(logit_BTV.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_loss_is_the_same_alone_and_among_others(kind: str) -> None:
+    loss, trace = LOSSES[kind](), a_trace()
+    together = loss(trace, a_batch())
+    for row, target in enumerate(TARGETS):
+        length = len(target) + 1
+        alone = Trace(*(part[[row], :length] for part in trace))
+        batch = collate([[4]], [target], [0])
+        assert float(loss(alone, batch)) == pytest.approx(float(together[row]), abs=1e-10)
+
+
+def test_half_precision_logits_meet_the_softmax_in_single() -> None:
+    trace = a_trace(torch.bfloat16)
+    found = CrossEntropy()(trace, a_batch())
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx(by_hand(trace), rel=1e-5)  # of the very numbers that bfloat16 holds
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    trace, batch, loss = a_trace(), a_batch(), CrossEntropy(smoothing=0.1)
+
+    def of(logit_BTV: Tensor) -> Tensor:
+        return loss(trace._replace(logit_BTV=logit_BTV), batch)
+
+    assert torch.autograd.gradcheck(of, trace.logit_BTV.requires_grad_())
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, "0.1"])
+def test_impossible_smoothing_is_refused(smoothing: object) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        PartSettings(loss={"kind": "cross-entropy", "smoothing": smoothing})
+
+
+# ---------------------------------------------------------------------------------------------------- the objective
+
+
+def part(smoothing: float, **values: float) -> PartSettings:
+    return PartSettings(loss={"kind": "cross-entropy", "smoothing": smoothing}, **values)
+
+
+def test_the_objective_is_the_weighted_sum_of_its_parts() -> None:
+    trace = a_trace()
+    total, _ = Objective([part(0.0), part(0.2, weight=0.25)])(trace, a_batch(), update=1)
+    wanted = [plain + 0.25 * smooth for plain, smooth in zip(by_hand(trace), by_hand(trace, 0.2), strict=True)]
+    assert total.tolist() == pytest.approx(wanted, abs=1e-10)
+
+
+@pytest.mark.parametrize(("update", "started"), [(1, False), (9, False), (10, True), (11, True)])
+def test_a_part_starts_with_its_update(update: int, started: bool) -> None:
+    trace = a_trace()
+    total, _ = Objective([part(0.0), part(0.2, weight=2.0, start=10)])(trace, a_batch(), update)
+    both = [plain + 2 * smooth for plain, smooth in zip(by_hand(trace), by_hand(trace, 0.2), strict=True)]
+    assert total.tolist() == pytest.approx(both if started else by_hand(trace), abs=1e-10)
+
+
+def test_parts_are_named_and_unweighted() -> None:
+    trace = a_trace()
+    total, parts = Objective([part(0.0, weight=0.5)])(trace, a_batch(), update=1)
+    assert list(parts) == ["cross-entropy"]
+    assert parts["cross-entropy"].tolist() == pytest.approx(by_hand(trace), abs=1e-10)
+    assert total.tolist() == pytest.approx([0.5 * one for one in by_hand(trace)], abs=1e-10)
+
+
+def test_nothing_has_started_yet() -> None:
+    total, parts = Objective([part(0.0, start=5)])(a_trace(), a_batch(), update=4)
+    assert total.tolist() == [0.0, 0.0, 0.0]
+    assert parts == {}
