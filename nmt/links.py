@@ -86,9 +86,7 @@ def format_links(links: Links, base: int = 0) -> str:
 
 
 def read_links(path: str | Path, base: int | None = None, lengths: Lengths | None = None) -> LinksFile:
-    """Read a file of links; a file called ``*.talp`` counts from 1. For the rest see :func:`links_of_lines`."""
-    if base is None and str(path).removesuffix(".gz").endswith(".talp"):
-        base = 1
+    """Read a file of links; see :func:`links_of_lines`."""
     return links_of_lines(list(read_lines(path)), str(path), base, lengths)
 
 
@@ -97,13 +95,15 @@ def links_of_lines(
 ) -> LinksFile:
     """Links of the lines of a file called ``name``, Pharaoh or NAACL by its content.
 
-    ``base`` states what the file counts from; without it the file shows it: an index 0 means 0, an index as large as
-    the sentence is long means 1. ``lengths`` gives the words of both sides of every sentence, against which every
-    index is checked.
+    ``base`` states what the file counts from; without it ``*.talp`` counts from 1, and any other file shows it: an
+    index 0 means 0, an index as large as the sentence is long means 1. ``lengths`` gives the words of both sides of
+    every sentence, against which every index is checked.
 
     Raises ``InputError`` naming file and line for a malformed link, an index out of range (with the likely cause), a
     number of lines other than ``lengths`` has, and when nothing tells the base.
     """
+    if base is None and name.removesuffix(".gz").endswith(".talp"):
+        base = 1
     if _is_naacl(lines):
         if base == 0:
             raise InputError(f"{name}: a NAACL file, which counts from 1, is said to count from 0")

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from nmt.cli.common import Command
 from nmt.cli.evaluate import main
+from nmt.cli.tables import _highlight
 from nmt.errors import InputError
 from nmt.links import Links, write_links, write_matrices, write_naacl
+from nmt.metrics.base import Marked
 
 HYP, REF, SRC = ["the cat the cat sat", "a dog"], ["the cat sat down", "a dog"], ["die katze saß", "ein hund"]
 GOLD = [Links([(0, 0), (1, 1)], [(2, 3)]), Links([(0, 0), (1, 1)])]
@@ -167,6 +169,11 @@ def test_alignment_is_scored_from_every_format(folder, form):
 
 def test_links_alone_are_a_system(folder):
     assert values("-m", "aer", "gold.txt", "-g", "gold.txt") == {("gold.txt", "AER"): 0.0}
+    links = (folder / "gold.txt").read_text()
+    assert values("-m", "aer", "-", "-g", "gold.txt", given=links) == {("-", "AER"): 0.0}
+    rows = [{"hyp": "", "alignment": line} for line in links.split("\n")[:-1]]
+    (folder / "links.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert values("-m", "aer", "links.jsonl", "-g", "gold.txt") == {("links.jsonl", "AER"): 0.0}
 
 
 def test_a_wrong_base_is_an_error_with_file_line_and_cause(folder):
@@ -353,3 +360,11 @@ def test_an_interrupt_is_status_130_and_quiet(folder):
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"Traceback" not in errors
+
+
+def test_colour_is_for_terminals():
+    marked = Marked(["a", "b", "c", "a", "b"], [(0, 2), (3, 5)])
+    assert _highlight(marked, colour=False).plain == "[a b] c [a b]"
+    coloured = _highlight(marked, colour=True)
+    assert coloured.plain == "a b c a b"
+    assert [coloured.plain[span.start : span.end] for span in coloured.spans] == ["a b", "a b"]

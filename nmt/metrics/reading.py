@@ -44,15 +44,15 @@ class Reader:
             references=[self._text(reference) for reference in self.references] or None,
             sources=None if self.source is None else self._text(self.source),
         )
-        if alignment is None and (is_links or _has_suffix(path, *MATRICES)):
+        if alignment is None and _has_suffix(path, *MATRICES):
+            alignment = path
+        elif _is_jsonl(path, lines := self._text(path)):
+            output = self._jsonl(output, lines, path)
+        elif is_links and alignment is None:
             alignment = path
         else:
-            lines = self._text(path)
-            if _is_jsonl(path, lines):
-                output = self._jsonl(output, lines, path)
-            else:
-                self._same_length(path, len(lines), output)
-                output = replace(output, hypotheses=lines)
+            self._same_length(path, len(lines), output)
+            output = replace(output, hypotheses=lines)
         if alignment is not None:
             output = self._aligned(output, alignment)
         return self._with_gold(output)
@@ -81,7 +81,7 @@ class Reader:
         return output
 
     def _links(self, path: str, lengths: Lengths | None, base: int | None) -> list[Links]:
-        found = read_links(path, base, lengths)
+        found = links_of_lines(self._text(path), _name(path), base, lengths)
         how = "as stated" if base is not None else "detected"
         note = f"{path}: counts from {found.base} ({how})"
         if note not in self.notes:
