@@ -99,8 +99,8 @@ def generate(
             kept.append(pair)
     if len(held) < dev + test:
         raise InputError(
-            f"only {len(held)} of {dev + test} sentences for dev and test have words that occur {enough} times elsewhere; "
-            "ask for more training sentences or write rules that use rare words more often"
+            f"only {len(held)} of {dev + test} sentences for dev and test have words that occur {enough} times "
+            "elsewhere; ask for more training sentences or write rules that use rare words more often"
         )
 
     def familiar(pair: Pair) -> bool:
@@ -148,8 +148,8 @@ class _Pool:
         while len(pairs) < size:
             if vain == PATIENCE:
                 raise InputError(
-                    f"the grammar gave {len(pairs)} of {size} sentences from its {start} start symbol and then no new one "
-                    f"in {PATIENCE} draws ({reason}); ask for fewer sentences or write more rules"
+                    f"the grammar gave {len(pairs)} of {size} sentences from its {start} start symbol and then no new "
+                    f"one in {PATIENCE} draws ({reason}); ask for fewer sentences or write more rules"
                 )
             vain += 1
             try:

@@ -6,7 +6,7 @@ The notation is told in :mod:`nmt.grammar`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -103,9 +103,9 @@ class Grammar:
 def load_grammar(path: Path) -> Grammar:
     """Read a grammar from a YAML file, or from all ``*.yaml`` files of a directory, and check it.
 
-    Raises ``InputError``, naming file and line, for a file that is not such a grammar: unknown keys, categories, symbols,
-    fields, tags and names; a phrase that is not once on either side; a mark with no partner on the other side; a word
-    with no mark; symbols that never end or are never reached.
+    Raises ``InputError``, naming file and line, for a file that is not such a grammar: unknown keys, categories,
+    symbols, fields, tags and names; a phrase that is not once on either side; a mark with no partner on the other side;
+    a word with no mark; arguments that no rule fits; symbols that never end or are never reached.
     """
     path = Path(path)
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
