@@ -26,6 +26,11 @@ class Cell(nn.Module):
     hidden_size: int
     product_size: int
 
+    @property
+    def gate_size(self) -> int:
+        """Rows of one gate's matrix; those of several gates stand on one another in one product."""
+        return self.hidden_size
+
     def start(self, hidden_BH: Tensor) -> State:
         """The state whose hidden vector is ``hidden_BH``."""
         return hidden_BH

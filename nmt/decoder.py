@@ -68,6 +68,11 @@ class Wiring(nn.Module):
         self.cells, self.attention = make_stack(input_size, layers), attention
         self.output_size = self.cells.hidden_size
 
+    @property
+    def gate_size(self) -> int:
+        """Rows of one gate's matrix in what a wiring adds to its cells' products."""
+        return self.cells.gate_size
+
     def start(self, hidden_BH: Tensor) -> State:
         """The state whose hidden vectors are ``hidden_BH``."""
         return self.cells.start(hidden_BH)

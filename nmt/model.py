@@ -186,24 +186,25 @@ def initialise_default(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
     for module in model.modules():
         if isinstance(module, Cell) and isinstance(hidden := getattr(module, "hidden", None), nn.Linear):
-            for gate in torch.split(hidden.weight.detach(), module.hidden_size):
+            for gate in torch.split(hidden.weight.detach(), module.gate_size):
                 nn.init.orthogonal_(gate)
 
 
 def initialise_normal(model: nn.Module) -> None:
     """Weights N(0, 0.01²), square matrices (of every gate) orthogonal, biases 0 (Zhang et al. 2017, section 4.1)."""
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.weight[PAD].detach())
-        elif isinstance(module, nn.Linear):
-            rows, columns = module.weight.shape
-            nn.init.normal_(module.weight, std=0.01)
-            if rows % columns == 0:  # one square matrix, or one for every gate
-                for block in torch.split(module.weight.detach(), columns):
-                    nn.init.orthogonal_(block)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    for owner in model.modules():
+        for module in owner.children():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.weight[PAD].detach())
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.01)
+                # Whether a matrix is square must not hang on how many of them share a product.
+                for gate in torch.split(module.weight.detach(), getattr(owner, "gate_size", module.out_features)):
+                    if gate.shape[0] == gate.shape[1]:
+                        nn.init.orthogonal_(gate)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
 
 INITIALISATIONS = {"default": initialise_default, "normal": initialise_normal}

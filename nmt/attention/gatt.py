@@ -45,6 +45,7 @@ class GAtt(Attention):
         self.inner: Attention = inner(query_size, memory_size)
         self.sequential = self.inner.sequential
         self.context_size = self.inner.context_size
+        self.gate_size = memory_size  # rows of one gate's matrix
         self.query = nn.Linear(query_size, 3 * memory_size)  # W_z, W_r, W with b_z, b_r, b
         self.gates = nn.Linear(memory_size, 2 * memory_size, bias=False)  # U_z, U_r
         self.candidate = nn.Linear(memory_size, memory_size, bias=False)  # U
