@@ -130,7 +130,14 @@ class RecurrentSettings(Settings):
 
 
 def build_model(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
-    """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes."""
+    """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes.
+
+    Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes.
+    """
+    if settings.tie == "all" and source_words != target_words:
+        raise ValueError(
+            f'tie "all" needs one vocabulary for both sides: {source_words} source words, {target_words} target words'
+        )
 
     def make_cell(input_size: int, hidden_size: int) -> Cell:
         cell: Cell = settings.cell.build(CELLS, input_size, hidden_size)
