@@ -8,6 +8,7 @@ Shapes: T target tokens and the end of the sentence, S source tokens and the end
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ class Translation:
     def matrix(self) -> NDArray[np.float64]:
         """Attention between words, (target words, source words): summed over the pieces of a source word, averaged over
         those of a target word; without the ends of the sentences, not renormalised."""
+        if not self.words:  # there may be pieces all the same: a ▁ alone is no word
+            return np.zeros((0, len(self.source_words)))
         weight_TS = self.weight_TS[:-1, :-1].astype(np.float64)
         matrix = pieces_to_words(weight_TS, self.word_of_piece, self.source_word_of_piece)
         missing = len(self.words) - matrix.shape[0], len(self.source_words) - matrix.shape[1]  # words without a piece
@@ -174,8 +177,11 @@ def _replaced(settings: SearchSettings, changes: Mapping[str, object]) -> Search
 
 
 def find_weights(run: Path, weights: Weights = "final") -> Path:
-    """The checkpoint of a run that holds certain weights. Raises ``InputError`` when there is none."""
-    checkpoints = Checkpoints(run / CHECKPOINTS, lambda sentence: None)
+    """The checkpoint of a run that holds certain weights; warns of damaged ones that would have come first.
+
+    Raises ``InputError`` when there is none.
+    """
+    checkpoints = Checkpoints(run / CHECKPOINTS, warnings.warn)
     names = {"final": ("average", "best", "update"), "best": ("best",), "last": ("update",)}[weights]
     for name in names:
         if (place := checkpoints.latest(name)) is not None:
@@ -188,14 +194,19 @@ def choose_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    if not available.get(name.partition(":")[0]):
-        raise InputError(f"device {name}: not available here; choose auto or cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        if available.get(device.type):
+            torch.empty(0, device=device)  # cuda:7 is refused here
+            return device
+    except RuntimeError:
+        pass
+    raise InputError(f"device {name}: not available here; choose auto or cpu")
 
 
 def _word_of_piece(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
     """The word of every piece of a translation; encoding its text anew could cut it into other pieces."""
-    if vocabulary.kind == "words":
+    if vocabulary.kind in ("words", "word"):  # every id is a word, the unknown one too
         return list(range(len(ids)))
     return words_of_pieces(vocabulary.pieces(ids), "sentencepiece")
 
