@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
+from nmt import yaml_tree
 from nmt.errors import InputError
 from nmt.losses import PartSettings
 from nmt.model import RecurrentSettings
@@ -129,7 +131,9 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
 
 
 def _essence(recipe: Recipe) -> dict[str, Any]:
-    settings = recipe.model_dump()
+    mistakes: list[str] = []
+    settings = yaml_tree.plain(yaml_tree.parse(dump(recipe), RECIPE_FILE, Path(), mistakes))
+    assert not mistakes
     for section, names in _CHANGEABLE.items():
         if names is None:
             del settings[section]
@@ -137,10 +141,18 @@ def _essence(recipe: Recipe) -> dict[str, Any]:
             for name in names:
                 del settings[section][name]
     del settings["training"]["validation"]["patience"]
-    return settings
+    return cast("dict[str, Any]", settings)
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
-        return [one for key in before for one in _differences(before[key], now[key], f"{name}.{key}".lstrip("."))]
-    return [] if before == now else [f"{name} was {before}, is now {now}"]
+    """What differs, by the keys of a recipe; of what is of another kind, its kind alone."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        if before.get("kind") != now.get("kind"):
+            before, now = before.get("kind"), now.get("kind")
+        elif before.keys() == now.keys():
+            return [one for key in before for one in _differences(before[key], now[key], f"{name}.{key}".lstrip("."))]
+    return [] if before == now else [f"{name} was {_shown(before)}, is now {_shown(now)}"]
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, str) else json.dumps(value)
