@@ -36,6 +36,9 @@ def main(
     """
     chosen = {"beam": beam, "n_best": n_best}
     translator = Translator.load(run, device, search={name: value for name, value in chosen.items() if value})
+    if source != STANDARD_INPUT:  # what is wrong with a file is told before its first translation is printed
+        for _ in _chunks(source, longest, translator):
+            pass
     for first, lines in _chunks(source, longest, translator):
         for number, translations in enumerate(translator.n_best(lines), start=first):
             for translation in translations:
@@ -56,7 +59,8 @@ def _chunks(source: str, longest: int, translator: Translator) -> Iterator[tuple
             if (length := len(translator.vocabularies[0].encode(line))) > longest:
                 name = "standard input" if source == STANDARD_INPUT else source
                 raise InputError(
-                    f"{name}, line {number}: {length} tokens, more than the {longest} allowed; split it or raise --longest"
+                    f"{name}, line {number}: {length} tokens, more than the {longest} allowed; "
+                    "split it or raise --longest"
                 )
         yield first, chunk
         first += len(chunk)
