@@ -34,7 +34,7 @@ class Checkpoints:
         self.directory, self.warn = directory, warn
 
     def save(self, update: int, model: nn.Module, optimiser: Optimizer, state: Mapping[str, Any], keep: int) -> None:
-        """Keep everything of this update; of earlier ones, the last ``keep - 1`` stay."""
+        """Keep everything of this update; the last ``keep`` stay, and the last ``keep`` of those of a validation."""
 
         def build(directory: Path) -> None:
             save_file(_weights(model), directory / "model.safetensors")
@@ -42,8 +42,9 @@ class Checkpoints:
             save_file(_random_states(), directory / "random.safetensors")
             (directory / "state.json").write_text(json.dumps(dict(state), indent=1), encoding="utf-8")
 
-        kept_directory(self._place("update", update), _KEY, build)
-        self._prune("update", keep)
+        place = kept_directory(self._place("update", update), _KEY, build)
+        places = self._up_to(place, "update")
+        self._remove_all_but({*places[-keep:], *list(filter(_of_validation, places))[-keep:]}, "update")
 
     def save_weights(self, name: str, update: int, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Keep weights alone, as ``best`` or ``average``, in the place of earlier ones of this name."""
@@ -52,15 +53,19 @@ class Checkpoints:
             save_file(dict(weights), directory / "model.safetensors")
             (directory / "state.json").write_text(json.dumps(dict(state), indent=1), encoding="utf-8")
 
-        kept_directory(self._place(name, update), _KEY, build)
-        self._prune(name, 1)
+        place = kept_directory(self._place(name, update), _KEY, build)
+        self._remove_all_but({place}, name)
+
+    def remove(self, name: str) -> None:
+        """Forget what was kept by a name."""
+        self._remove_all_but(set(), name)
 
     def latest(self, name: str = "update") -> Path | None:
         """The newest whole checkpoint of a name, or None; damaged ones are named and passed over."""
         for place in reversed(self.all(name)):
             if is_whole(place, _KEY):
                 return place
-            self.warn(f"{place}: damaged checkpoint (a checksum or its format is not right); using the one before it")
+            self.warn(f"{place}: damaged checkpoint (a checksum or its format is not right); passed over")
         return None
 
     def all(self, name: str = "update") -> list[Path]:
@@ -75,8 +80,11 @@ class Checkpoints:
         return read_state(place)
 
     def average(self, count: int) -> dict[str, Tensor]:
-        """The mean of the weights of the last ``count`` whole checkpoints (fewer where there are fewer)."""
-        whole = [place for place in self.all() if is_whole(place, _KEY)][-count:]
+        """The mean of the weights at the last ``count`` validations whose checkpoints are whole (or fewer).
+
+        Checkpoints in between depend on the clock and on interruptions, which must not change what training ends with.
+        """
+        whole = [place for place in self.all() if is_whole(place, _KEY) and _of_validation(place)][-count:]
         total: dict[str, Tensor] = {}
         for place in whole:
             for name, tensor in load_file(place / "model.safetensors").items():
@@ -86,15 +94,29 @@ class Checkpoints:
     def _place(self, name: str, update: int) -> Path:
         return self.directory / f"{name}-{update:08d}"
 
-    def _prune(self, name: str, keep: int) -> None:
-        for place in self.all(name)[:-keep]:
-            shutil.rmtree(place)
+    def _up_to(self, place: Path, name: str) -> list[Path]:
+        # Later ones are of a future that did not happen: training went on from an earlier one.
+        return [one for one in self.all(name) if one <= place]
+
+    def _remove_all_but(self, kept: set[Path], name: str) -> None:
+        for place in self.all(name):
+            if place not in kept:
+                shutil.rmtree(place)
 
 
 def read_state(place: Path) -> dict[str, Any]:
     """What a checkpoint holds besides tensors."""
     state: dict[str, Any] = json.loads((place / "state.json").read_text(encoding="utf-8"))
     return state
+
+
+def _of_validation(place: Path) -> bool:
+    """Whether the model was validated at the update of this checkpoint; a damaged one has no say."""
+    try:
+        progress = read_state(place)["progress"]
+        return bool(progress["update"] == progress["validated"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def load_weights(place: Path, model: nn.Module) -> None:

@@ -43,7 +43,7 @@ def write_results(
                 run / place, translation.matrix(), translation.source_words, translation.words, gold=gold, title=name
             )
             drawn.append((f"{name}, sentence {number}", place))
-    write_report(run / "report.md", run.name, rows, notes=notes, pictures=drawn)
+    write_report(run / "report.md", run.resolve().name, rows, notes=notes, pictures=drawn)
     return result_table(rows)
 
 

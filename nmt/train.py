@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -20,14 +20,14 @@ from torch import Tensor
 
 from nmt.batching import Batch, collate, plan, plan_sorted
 from nmt.bitext import Bitext
-from nmt.checkpoint import Checkpoints, current_weights
+from nmt.checkpoint import Checkpoints, current_weights, read_state
 from nmt.errors import InputError
 from nmt.journal import Journal
 from nmt.losses import CrossEntropy, Objective
 from nmt.metrics import bleu
 from nmt.model import EncoderDecoder, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES, Schedule
-from nmt.preparation import Data
+from nmt.preparation import VOCABULARIES, Data, save_vocabularies
 from nmt.recipe import Recipe
 from nmt.text import read_lines
 from nmt.translator import CHECKPOINTS, Translator, choose_device
@@ -56,6 +56,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, data: Data, run: Path, journal: Journal) -> None:
         self.recipe, self.settings, self.data, self.journal = recipe, recipe.training, data, journal
+        self.directory = run
         self.device = choose_device(self.settings.device)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
@@ -76,21 +77,29 @@ class Trainer:
         the loss is no longer a number.
         """
         self.resume()
-        with _asked_to_stop() as asked:
+        save_vocabularies(self.data.vocabularies, self.directory / VOCABULARIES)
+        with _asked_to_stop(self.journal.say) as asked:
             while not self.ended():
                 self.run_epoch(asked)
-        self.keep_final()
+            self.keep_final()
+            if asked:
+                raise Interrupted
 
     def resume(self) -> None:
-        """Go on from the newest whole checkpoint, where there is one."""
+        """Go on from the newest whole checkpoint, where there is one.
+
+        Raises ``InputError`` when it was trained on another text.
+        """
         place = self.checkpoints.latest()
         if place is None:
+            if self.checkpoints.all():
+                self.journal.say("no checkpoint is whole: training begins anew")
             return
-        state = self.checkpoints.resume(place, self.model, self.optimiser)
-        if state["data"] != self.data.train.key:
+        if read_state(place)["data"] != self.data.train.key:
             raise InputError(
                 f"{place}: the training text has changed since this run began; choose another directory with --run"
             )
+        state = self.checkpoints.resume(place, self.model, self.optimiser)
         self.progress = Progress(**state["progress"])
         self.schedule.restore(self.progress.schedule)
         self.journal.say(f"going on from update {self.progress.update} (epoch {self.progress.epoch})")
@@ -128,15 +137,17 @@ class Trainer:
                 progress.epoch, progress.batch = progress.epoch + 1, 0
             every = settings.validation.every
             if progress.update % every == 0 if every else progress.batch == 0:
+                self.check(tally)
                 self.validate()
                 tally = Tally(time.monotonic())
-            elif time.monotonic() - self.saved_at > 60 * settings.save_minutes:
+            if self.ended():  # the last update is kept when it has been validated
+                self.check(tally)
+                break
+            if asked or time.monotonic() - self.saved_at > 60 * settings.save_minutes:
+                self.check(tally)
                 self.save()
             if asked:
-                self.save()
                 raise Interrupted
-            if self.ended():
-                break
 
     def train_step(self, batches: Sequence[Batch], tally: Tally) -> None:
         """One update from the gradient of one or several batches, each token of them weighing the same."""
@@ -164,16 +175,21 @@ class Trainer:
         total_B, parts = self.objective(trace, batch, update)
         return total_B, parts
 
+    def check(self, tally: Tally) -> None:
+        """Raises ``InputError`` when the loss or the gradient is no longer a number: such weights are never kept."""
+        if bad := [name for name, value in tally.values().items() if not math.isfinite(value)]:
+            raise InputError(
+                f"training diverged: at update {self.progress.update} {' and '.join(bad)} "
+                f"{'is' if len(bad) == 1 else 'are'} no longer a finite number; begin another run with a lower "
+                "training.optimiser.rate or training.clip"
+            )
+
     def log(self, tally: Tally) -> None:
         """A line for people and one for programs. Raises ``InputError`` when the loss is no longer a number."""
+        self.check(tally)
         update, progress = self.progress.update, self.progress
         values = tally.values()
         rate = self.optimiser.param_groups[0]["lr"]
-        if not all(math.isfinite(value) for value in values.values()):
-            raise InputError(
-                f"training diverged before update {update}: {values}; lower training.optimiser.rate or training.clip; "
-                "the last checkpoint is kept"
-            )
         self.journal.record("train", update, {**values, "rate": rate, "epoch": progress.epoch})
         told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self.journal.say(f"epoch {progress.epoch}  update {update}  {told}  rate {rate:.3g}")
@@ -227,7 +243,8 @@ class Trainer:
         """Validate the last update if nothing has; keep the average of the last checkpoints where it is asked for."""
         if self.progress.validated < self.progress.update:
             self.validate()
-        if self.settings.average > 1 and not self.checkpoints.all("average"):
+        self.checkpoints.remove("average")  # of an earlier end
+        if self.settings.average > 1:
             average = self.checkpoints.average(self.settings.average)
             self.checkpoints.save_weights("average", self.progress.update, average, {})
 
@@ -245,7 +262,11 @@ class Tally:
             self._sums[name] = self._sums.get(name, 0) + part_B.detach().sum()
 
     def values(self) -> dict[str, float]:
-        """Each part a token, the norm of the last gradient before clipping, and target tokens a second."""
+        """Each part a token, the norm of the last gradient before clipping, and target tokens a second.
+
+        Nothing where nothing has happened yet."""
+        if not self.tokens:
+            return {}
         parts = {name: float(total) / self.tokens for name, total in self._sums.items()}
         seconds = time.monotonic() - self.since
         return {**parts, "gradient": float(self.norm), "tokens/s": self.tokens / seconds}
@@ -269,7 +290,7 @@ def gather(bitext: Bitext, numbers: Any) -> Batch:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
+def _asked_to_stop(say: Callable[[str], None]) -> Iterator[list[int]]:
     """A list that is empty until Ctrl-C or SIGTERM; the second time, the signal does what it always did."""
     asked: list[int] = []
     before: dict[signal.Signals, Any] = {}
@@ -278,6 +299,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
         asked.append(number)
         for one, handler in before.items():
             signal.signal(one, handler)
+        say("stopping when this update or validation is done; ask again to stop at once")
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):

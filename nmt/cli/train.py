@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from nmt.cli.common import INTERRUPTED, Command
-from nmt.journal import Journal
-from nmt.preparation import VOCABULARIES, prepare, save_vocabularies
+from nmt.errors import InputError
+from nmt.journal import LOG_FILE, Journal
+from nmt.preparation import prepare
 from nmt.recipe import RECIPE_FILE, Recipe, keep_recipe, load_recipe
 
 
@@ -42,10 +44,9 @@ def main(recipe: Path, overrides: tuple[str, ...], run: Path | None, dry_run: bo
     _check_run(run, settings)
     with Journal(None) as journal:
         data = prepare(settings, journal.say)
-    run.mkdir(parents=True, exist_ok=True)
-    keep_recipe(settings, run)
-    save_vocabularies(data.vocabularies, run / VOCABULARIES)
+    _make(run)
     with Journal(run, tensorboard) as journal:
+        keep_recipe(settings, run)
         trainer = Trainer(settings, data, run, journal)
         try:
             trainer.run()
@@ -61,11 +62,21 @@ def main(recipe: Path, overrides: tuple[str, ...], run: Path | None, dry_run: bo
 
 def _check_run(run: Path, settings: Recipe) -> None:
     """Refuse what stands in the way before an hour of work, not after it."""
-    from nmt.errors import InputError
-
-    if run.exists() and not run.is_dir():
-        raise InputError(f"{run}: is a file; a run needs a directory")
-    if (run / RECIPE_FILE).exists():
-        keep_recipe(settings, run)
-    elif run.is_dir() and any(run.iterdir()):
+    above = next(one for one in (run, *run.absolute().parents) if one.exists())
+    if not above.is_dir():
+        raise InputError(f"{above}: is a file; a run needs a directory")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"{above}: may not be written to; choose another directory with --run")
+    found = {one.name for one in run.iterdir() if not one.name.endswith(".partial")} if run.is_dir() else set()
+    # A run begins with its log. A recipe alone is no run but somebody's file, perhaps the very one that was given.
+    if found - {LOG_FILE} and not {LOG_FILE, RECIPE_FILE} <= found:
         raise InputError(f"{run}: holds files but no run; choose an empty or new directory with --run")
+    if RECIPE_FILE in found:
+        keep_recipe(settings, run)
+
+
+def _make(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{run}: cannot be made a directory ({error.strerror}); choose another with --run") from None
