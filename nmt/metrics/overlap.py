@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,11 +25,12 @@ class Sacrebleu(Metric):
     needs = ("hypotheses", "references")
 
     @abstractmethod
-    def metric(self) -> Any:
-        """sacrebleu's metric with our settings."""
+    def metric(self, **extra: Any) -> Any:
+        """sacrebleu's metric with our settings, and ``extra`` ones of its own."""
 
     def statistics(self, output: Output) -> Array:
-        rows = self.metric()._extract_corpus_statistics(output.hypotheses, output.references)
+        metric = _with_references(self, tuple(map(tuple, output.references or ())))
+        rows = metric._extract_corpus_statistics(output.hypotheses, None)
         return np.array(rows, dtype=np.float64)
 
     def values(self, sums: Array) -> Array:
@@ -47,6 +49,12 @@ class Sacrebleu(Metric):
         return {"verbose": score._verbose} if score._verbose else {}
 
 
+@lru_cache(maxsize=3)
+def _with_references(metric: Sacrebleu, references: tuple[tuple[str, ...], ...]) -> Any:
+    """sacrebleu's metric after it has counted the references: once for all systems that are compared."""
+    return metric.metric(references=references)
+
+
 @dataclass(frozen=True)
 class Bleu(Sacrebleu):
     """BLEU (Papineni et al. 2002) as sacrebleu defines it (Post 2018)."""
@@ -56,10 +64,10 @@ class Bleu(Sacrebleu):
     columns: ClassVar[tuple[str, ...]] = ("BLEU",)
     higher_is_better = True
 
-    def metric(self, effective_order: bool = False) -> Any:
+    def metric(self, **extra: Any) -> Any:
         from sacrebleu.metrics.bleu import BLEU
 
-        return BLEU(self.lowercase, force=True, tokenize=self.tokenize, effective_order=effective_order)
+        return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, force=True, **extra)
 
     def sentence_values(self, statistics: Array) -> Array:
         """sacrebleu's sentence BLEU, whose effective order spares short sentences a 0."""
@@ -75,10 +83,10 @@ class Chrf(Sacrebleu):
     columns: ClassVar[tuple[str, ...]] = ("chrF2",)
     higher_is_better = True
 
-    def metric(self) -> Any:
+    def metric(self, **extra: Any) -> Any:
         from sacrebleu.metrics.chrf import CHRF
 
-        return CHRF(lowercase=self.lowercase)
+        return CHRF(lowercase=self.lowercase, **extra)
 
 
 @dataclass(frozen=True)
@@ -93,11 +101,11 @@ class Ter(Sacrebleu):
     lowercase: bool = True
     columns: ClassVar[tuple[str, ...]] = ("TER",)
 
-    def metric(self) -> Any:
+    def metric(self, **extra: Any) -> Any:
         from sacrebleu.metrics.ter import TER
 
         chinese = self.tokenize == CHINESE
-        return TER(case_sensitive=not self.lowercase, normalized=chinese, asian_support=chinese)
+        return TER(case_sensitive=not self.lowercase, normalized=chinese, asian_support=chinese, **extra)
 
 
 def bleu(
