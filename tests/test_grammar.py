@@ -376,14 +376,17 @@ def test_word_senses_are_decided_by_their_objects(corpus: dict[str, list[Pair]])
 
 def test_english_agrees(everything: list[Pair]) -> None:
     wrong = re.compile(
-        r"(?<![\w'])(a [aeiou]\w+|an [^aeiouh\W]\w+|(he|she) (are|do|have|were)|(they|we|you) (is|was|does|has)"
-        r"|i (is|are|does|has|were)|(this|that|a) (?!bus )\w+s (is|was)|(these|those|two) \w+[^es\W] (is|was)"
-        r"|\w+eed(ed)|more (?!clever)\w+er|most (?!honest)\w+est|childs|mouses|peoples|ated|goed|buyed) "
+        r"(?<![\w'])(a [aeiou]\w+|an [^aeiouh\W]\w+|(this|that|a) (?!bus )\w+s (is|was)"
+        r"|(these|those|two) \w+[^es\W] (is|was)|more (?!clever)\w+er|most (?!honest)\w+est"
+        r"|\w+eed(ed)|childs|mouses|peoples|ated|goed|buyed) "
+    )
+    disagreeing = re.compile(
+        r"\b((he|she) (are|do|have|were)|(they|we|you) (is|was|does|has)|i (is|are|does|has|were)) "
     )
     for pair in everything:
         text = " ".join(pair.target)
-        found = wrong.search(text)
-        assert found is None, (found, text)
+        found = wrong.search(text) or ("?" not in text and disagreeing.search(text))
+        assert not found, (found, text)
         assert pair.source.count("每") == pair.target.count("every"), text
 
 
