@@ -43,4 +43,4 @@ def test_detection_of_labelled_repetitions(load, shared_data):
 def test_speed_is_measured(load):
     result = CliRunner().invoke(load("metrics_speed").main, ["--sentences", "200", "--resamples", "20"])
     assert result.exit_code == 0, result.output
-    assert "sentences a second" in result.output
+    assert "sentences a processor second" in result.output

@@ -70,9 +70,9 @@ def print_sentence(out: Console, output: Output, number: int, value: float, metr
     marks = metric.marks(output, number)
     out.print(Text(f"sentence {number + 1}   {' / '.join(metric.columns)} {value:.2f}", style="bold"))
     for name, marked in _texts(output, number, marks):
-        out.print(Text(f"  {name:<11}").append_text(_highlight(marked, out.is_terminal)))
+        out.print(Text(f"  {name:<11}").append_text(_highlight(marked, out.is_terminal)), soft_wrap=True)
     for note in marks.notes:
-        out.print(Text(f"  note       {note}"))
+        out.print(Text(f"  note       {note}"), soft_wrap=True)
 
 
 def sentence_as_json(output: Output, number: int, value: float, metric: Metric) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _ESCAPES = {"&quot;": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">"}
 _ALONE = '{|}~[\\]^_`!"#$%&()*+:;<=>?@/'  # these stand alone wherever they are
 _AFTER_NO_DIGIT = re.compile(r"([^0-9])([.,])")
 _BEFORE_NO_DIGIT = re.compile(r"([.,])([^0-9])")
+_HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003134f]")
+_KANA_OR_THAI = re.compile(r"[\u3040-\u30ff\u0e00-\u0e7f]")
 _DASH = re.compile(r"([0-9])(-)")
 
 
@@ -66,17 +68,14 @@ def choose(lines: Iterable[str], sample: int = 1000) -> str:
 
     Japanese (with kana) and Thai are written without spaces as well, and ``char`` is what remains for them.
     """
-    chinese = kana = thai = letters = 0
+    chinese = unspaced = letters = 0
     for _, line in zip(range(sample), lines, strict=False):
-        for character in line:
-            if character.isalpha():
-                letters += 1
-                chinese += "\u3400" <= character <= "\u9fff" or "\U00020000" <= character <= "\U0003134f"
-                kana += "\u3040" <= character <= "\u30ff"
-                thai += "\u0e00" <= character <= "\u0e7f"
-    if 2 * (chinese + kana + thai) <= letters:
+        letters += sum(map(str.isalpha, line))
+        chinese += len(_HAN.findall(line))
+        unspaced += len(_KANA_OR_THAI.findall(line))
+    if 2 * (chinese + unspaced) <= letters:
         return DEFAULT
-    return "char" if 10 * (kana + thai) > letters else CHINESE
+    return "char" if 10 * unspaced > letters else CHINESE
 
 
 def ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
