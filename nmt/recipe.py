@@ -17,6 +17,7 @@ from nmt.optim import OPTIMISERS, SCHEDULES
 from nmt.search import SearchSettings
 from nmt.settings import Choice, FilePath, Settings, choice, dump, load
 from nmt.text import write_lines
+from nmt.version import VERSION
 from nmt.vocabulary import VocabularySettings
 
 # The resolved recipe's place in a run directory.
@@ -127,7 +128,7 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
                 f"{run}: holds a run of another recipe ({'; '.join(changed)}); choose another directory with --run, "
                 "or remove this one to begin anew"
             )
-    write_lines(place, dump(recipe).removesuffix("\n").split("\n"))
+    write_lines(place, [f"# resolved by nmt {VERSION}", *dump(recipe).removesuffix("\n").split("\n")])
 
 
 def _essence(recipe: Recipe) -> dict[str, Any]:
