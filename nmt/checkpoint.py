@@ -158,7 +158,7 @@ def _restore_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> N
     state: dict[int, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         number, name = path.split(".", 1)
-        state.setdefault(int(number), {})[name] = tensor
+        state.setdefault(int(number), {})[name] = tensor.clone()  # no longer the file's own memory
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
