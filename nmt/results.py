@@ -43,7 +43,8 @@ def write_results(
                 run / place, translation.matrix(), translation.source_words, translation.words, gold=gold, title=name
             )
             drawn.append((f"{name}, sentence {number}", place))
-    write_report(run / "report.md", run.resolve().name, rows, notes=notes, pictures=drawn)
+    origin = f"Corpus {corpus.name}; licence of its text: {corpus.licence}."
+    write_report(run / "report.md", run.resolve().name, rows, notes=[*notes, origin], pictures=drawn)
     return result_table(rows)
 
 
