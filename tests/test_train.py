@@ -198,7 +198,7 @@ def test_the_order_is_of_seed_and_epoch_alone(project: Path) -> None:
     torch.rand(3)
     assert order(1, 2) == order(1, 2)
     assert len({str(order(seed, epoch)) for seed in (1, 2) for epoch in (1, 2)}) == 4
-    assert sorted(sum(order(1, 1), [])) == list(range(len(data.train)))
+    assert sorted(number for batch in order(1, 1) for number in batch) == list(range(len(data.train)))
 
 
 def test_another_seed_gives_other_weights(begin: Callable[..., Trained]) -> None:
