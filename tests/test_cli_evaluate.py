@@ -225,7 +225,7 @@ def test_a_repetition_that_is_also_in_the_reference_or_the_source_is_told(folder
     (folder / "h.txt").write_text("bye bye bye bye\n")
     (folder / "s.txt").write_text("auf auf und auf auf\n")
     text = ok("-m", "ngrr", "h.txt", "-r", "h.txt", "-s", "s.txt", "--show", "1")
-    assert "“bye bye” ×2, also in the reference ×3" in text
+    assert "“bye bye” ×2, also in the reference ×2" in text
     assert "the source repeats “auf auf” ×2" in text
 
 
@@ -236,6 +236,9 @@ def test_dropped_and_lacking_words_are_marked(folder):
     assert "source     die [katze] [saß]" in text
     assert "2 of 3 source words that the reference translates are dropped" in text
     assert "reference  the cat sat [down]" in ok("-m", "utem", "hyp.txt", "-r", "ref.txt", "--show", "1")
+    text = ok("-m", "aer", "hyp.links", "-g", "gold.txt", "--show", "1")
+    assert "note       wrong links: \n" in text
+    assert "note       missing links: 1-1" in text
     assert "hypothesis [the] [cat] [the] [cat] sat" in ok("-m", "otem", "hyp.txt", "-r", "ref.txt", "--show", "1")
 
 
@@ -269,6 +272,8 @@ def make_run(folder, name, gold=True):
 
 def test_a_run_directory_gives_every_test_set(folder):
     make_run(folder, "run")
+    (folder / "run" / "translations" / "test.ref2").write_text("the cat\na dog\n")
+    assert "nrefs:2" in ok("run")
     tests = {test["test"]: test for test in json.loads(ok("run", "--json"))["tests"]}
     assert list(tests) == ["other", "test"]
     assert set(tests["test"]["columns"]) == {"BLEU", "1-GRR", "2-GRR", "3-GRR", "4-GRR", "AER", "SAER"}

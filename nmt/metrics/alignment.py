@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.errors import InputError
-from nmt.links import Links, Matrix, check_matrix
-from nmt.metrics.base import Array, Metric, Output, ratio
+from nmt.links import Links, Matrix, check_matrix, format_links
+from nmt.metrics.base import Array, Marks, Metric, Output, ratio
 from nmt.score import Score, signature
 
 
@@ -34,6 +34,13 @@ class LinkMetric(Metric):
 
     def signature(self, output: Output) -> str:
         return signature(sum="corpus")
+
+    def marks(self, output: Output, sentence: int) -> Marks:
+        assert output.links is not None
+        assert output.gold is not None
+        links, gold = output.links[sentence].possible, output.gold[sentence]
+        wrong, missing = Links(links - gold.possible), Links(gold.sure - links)
+        return Marks(notes=[f"wrong links: {format_links(wrong)}", f"missing links: {format_links(missing)}"])
 
     def detail(self, sums: Array) -> Mapping[str, Any]:
         return dict(zip(("in_sure", "in_possible", "links", "sure"), map(int, sums), strict=True))

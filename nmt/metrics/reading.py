@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def is_run(path: str) -> bool:
 
 
 def read_run(path: str) -> dict[str, Output]:
-    """The test sets of a run directory: ``translations/NAME.hyp`` with .ref, .src, .npz or .links, and .gold.
+    """The test sets of a run directory: ``translations/NAME.hyp`` and .ref (.ref2, …), .src, .npz or .links, .gold.
 
     Links and attention matrices are those of the forced reference; links count from 0. Raises ``InputError`` for a
     directory without translations, and for files that do not fit each other.
@@ -138,9 +139,11 @@ def read_run(path: str) -> dict[str, Output]:
         raise InputError(f"{path}: no translations/*.hyp in this directory; is it a run?")
     found = {}
     for hypotheses in texts:
-        beside = {suffix: str(hypotheses.with_suffix(suffix)) for suffix in (".ref", ".src", ".npz", ".links", ".gold")}
+        beside = {suffix: str(hypotheses.with_suffix(suffix)) for suffix in (".src", ".npz", ".links", ".gold")}
         there = {suffix: name for suffix, name in beside.items() if Path(name).exists()}
-        reader = Reader(references=[there[".ref"]] if ".ref" in there else (), source=there.get(".src"))
+        # More than nine references are not met with; sorted by name, .ref comes before .ref2.
+        references = sorted(str(path) for path in hypotheses.parent.glob(f"{escape(hypotheses.stem)}.ref*"))
+        reader = Reader(references=references, source=there.get(".src"))
         output = reader.output(str(hypotheses))
         forced = replace(output, hypotheses=None)
         if ".npz" in there:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 
 from nmt.metrics.base import Marked, Marks, Output
@@ -41,6 +41,22 @@ def _common(words: Sequence[str], first: int, second: int) -> int:
     return length
 
 
+def _occurrences(words: Sequence[str], span: Sequence[str]) -> int:
+    """How often a span comes in a text without overlapping itself."""
+    count = start = 0
+    while start + len(span) <= len(words):
+        here = tuple(words[start : start + len(span)]) == tuple(span)
+        count += here
+        start += len(span) if here else 1
+    return count
+
+
+def _repeated(words: Sequence[str], spans: Sequence[Span]) -> dict[tuple[str, ...], int]:
+    """The different spans in order, and how often each occurs, also inside of longer ones."""
+    texts = dict.fromkeys(tuple(words[start:end]) for start, end in spans)
+    return {text: _occurrences(words, text) for text in texts}
+
+
 def repetition_marks(output: Output, sentence: int, tokenize: str, source_tokenize: str, lowercase: bool) -> Marks:
     """The repeated spans of a hypothesis (single words where no longer span is repeated) with source and references."""
     assert output.hypotheses is not None
@@ -49,14 +65,14 @@ def repetition_marks(output: Output, sentence: int, tokenize: str, source_tokeni
     spans = repeated_spans(words) or repeated_spans(words, shortest=1)
     references = [here(lines[sentence]) for lines in output.references or ()]
     source = None if output.sources is None else there(output.sources[sentence])
-    notes = []
-    for span, count in Counter(tuple(words[start:end]) for start, end in spans).items():
-        also = max((Counter(ngrams(reference, len(span)))[span] for reference in references), default=0)
-        notes.append(f"“{' '.join(span)}” ×{count}" + (f", also in the reference ×{also}" if also > 1 else ""))
     source_spans = [] if source is None else repeated_spans(source)
+    notes = []
+    for span, count in _repeated(words, spans).items():
+        also = max((_occurrences(reference, span) for reference in references), default=0)
+        notes.append(f"“{' '.join(span)}” ×{count}" + (f", also in the reference ×{also}" if also > 1 else ""))
     if source is not None and source_spans:
-        repeated = Counter(" ".join(source[start:end]) for start, end in source_spans)
-        notes.append("the source repeats " + ", ".join(f"“{text}” ×{count}" for text, count in repeated.items()))
+        repeated = (f"“{' '.join(span)}” ×{count}" for span, count in _repeated(source, source_spans).items())
+        notes.append(f"the source repeats {', '.join(repeated)}")
     return Marks(
         hypothesis=Marked(words, spans),
         source=None if source is None else Marked(source, source_spans),
