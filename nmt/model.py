@@ -182,7 +182,10 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
 
 
 def initialise_default(model: nn.Module) -> None:
-    """Matrices Glorot-uniform, those of a cell's state orthogonal gate by gate, embeddings N(0, 1/D), biases 0."""
+    """Matrices Glorot-uniform, those of a cell's state orthogonal gate by gate, embeddings N(0, 1/D), biases 0.
+
+    The gates of a cell that read its input are one matrix here, the size of all of them.
+    """
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

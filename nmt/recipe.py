@@ -79,6 +79,9 @@ class TrainingSettings(Settings):
             raise ValueError("training needs an end: epochs, updates or both")
         if self.batch_tokens is None and self.batch_sentences is None:
             raise ValueError("a batch needs a size: batch_tokens, batch_sentences or both")
+        kinds = [part.loss.kind for part in self.objective]
+        if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
+            raise ValueError(f"the objective names {', '.join(sorted(twice))} more than once; give it one weight")
         if self.average > self.keep:
             raise ValueError(f"average {self.average} needs as many checkpoints kept, not {self.keep}")
         return self

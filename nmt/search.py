@@ -74,6 +74,7 @@ RANKINGS: dict[str, Callable[[float, int, float], float]] = {
 }
 
 
+@torch.no_grad()
 def beam_search(model: Model, source_BS: Tensor, valid_BS: Tensor, settings: SearchSettings) -> list[list[Hypothesis]]:
     """For every source sentence (with EOS) its ``n_best`` translations, best first.
 
@@ -143,6 +144,7 @@ def _allowed(step_BV: Tensor, length: int, limit_N: Tensor, settings: SearchSett
     return step_BV.masked_fill(full_B1 & ~is_end_V, -torch.inf)
 
 
+@torch.no_grad()
 def force(model: Model, batch: Batch, settings: SearchSettings) -> list[Hypothesis]:
     """The given targets as hypotheses: their scores, and the attention with which the model says them."""
     rank = RANKINGS[settings.normalise]
