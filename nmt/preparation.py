@@ -11,8 +11,9 @@ from typing import NamedTuple
 from nmt.bitext import Bitext, Limits, prepare_bitext
 from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
 from nmt.kept import kept_directory, key_of, sha256_of
+from nmt.links import read_links
 from nmt.recipe import Recipe, TextSettings
-from nmt.text import read_lines
+from nmt.text import read_lines, read_parallel
 from nmt.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
 
 Vocabularies = tuple[Vocabulary, Vocabulary]
@@ -51,7 +52,16 @@ def prepare(recipe: Recipe, report: Callable[[str], None]) -> Data:
         f"{limits.source} source or {limits.target} target tokens left out)"
     )
     dev = prepare_bitext(corpus.dev.source, corpus.dev.target, vocabularies, None, cache)
+    for test in corpus.tests.values():
+        check_links(test)
     return Data(corpus, vocabularies, train, dev)
+
+
+def check_links(test: TextPair) -> None:
+    """Raises ``InputError`` for gold links that do not fit the words of a test set: now, not after the training."""
+    if test.gold is not None:
+        rows = read_parallel(test.source, test.target)
+        read_links(test.gold, base=0, lengths=[(len(source.split()), len(target.split())) for source, target in rows])
 
 
 def _workers(pair: TextPair) -> int:
