@@ -89,10 +89,9 @@ def test_runs_two_steps(path: Path, tmp_path: Path) -> None:
     run = Trained(recipe, prepare(recipe, quiet), tmp_path / "run")
 
     trainer = run.trainer()
-    before = {name: one.detach().clone() for name, one in trainer.model.named_parameters()}
     trainer.run()
 
     assert trainer.progress.update == 2
-    unchanged = [name for name, one in trainer.model.named_parameters() if torch.equal(one, before[name])]
-    assert unchanged == [], "a weight that no gradient reaches"
+    unreached = [name for name, one in trainer.model.named_parameters() if one.grad is None or not one.grad.any()]
+    assert unreached == []
     assert all(bool(one.isfinite().all()) for one in trainer.model.parameters())
