@@ -28,7 +28,8 @@ class MeanStart(nn.Module):
     def forward(self, memory: Memory) -> Tensor:
         valid_BS1 = memory.valid_BS.unsqueeze(-1)
         mean_BE = (memory.value_BSE * valid_BS1).sum(1) / valid_BS1.sum(1).clamp(min=1)
-        return torch.tanh(self.project(mean_BE))
+        # Autocast makes products coarse; the state they start keeps the precision of the memory.
+        return torch.tanh(self.project(mean_BE)).to(memory.value_BSE.dtype)
 
 
 class BackwardStart(nn.Module):
@@ -42,7 +43,7 @@ class BackwardStart(nn.Module):
         first_B = memory.valid_BS.int().argmax(dim=1)
         row_B = torch.arange(len(first_B), device=first_B.device)
         backward_BH = memory.value_BSE[row_B, first_B, memory.value_BSE.shape[-1] // 2 :]
-        return torch.tanh(self.project(backward_BH))
+        return torch.tanh(self.project(backward_BH)).to(memory.value_BSE.dtype)
 
 
 STARTS: dict[str, type[MeanStart] | type[BackwardStart]] = {"mean": MeanStart, "backward": BackwardStart}
