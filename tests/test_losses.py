@@ -9,15 +9,16 @@ from references import cross_entropy
 from torch import Tensor
 
 from nmt.batching import Batch, collate
-from nmt.losses import LOSSES, CrossEntropy, Objective, PartSettings
+from nmt.losses import LOSSES, Coverage, CrossEntropy, DoublyStochastic, Objective, PartSettings
 from nmt.model import Trace
 
 V = 7
+SOURCES = [[4], [4, 5], [4]]  # and EOS
 TARGETS = [[4, 5, 6, 4], [], [6]]  # and EOS
 
 
 def a_batch() -> Batch:
-    return collate([[4], [4, 5], [4]], TARGETS, range(3))
+    return collate(SOURCES, TARGETS, range(3))
 
 
 def a_trace(dtype: torch.dtype = torch.float64) -> Trace:
@@ -55,14 +56,19 @@ def test_what_stands_in_the_padding_is_ignored(kind: str, silly: float) -> None:
     loss, trace, batch = LOSSES[kind](), a_trace(), a_batch()
     found = loss(trace, batch)
     assert found.shape == (3,)
-    padding_BT = ~batch.target_valid_BT
+    padding_BT, padding_BS = ~batch.target_valid_BT, ~batch.source_valid_BS
     assert padding_BT.any()
-    logit_BTV = trace.logit_BTV.masked_fill(padding_BT.unsqueeze(-1), silly).requires_grad_()
-    padded = loss(trace._replace(logit_BTV=logit_BTV), batch)
+    assert padding_BS.any()
+    padding_BTS = padding_BT.unsqueeze(2) | padding_BS.unsqueeze(1)
+    paddings = (padding_BT.unsqueeze(-1).expand_as(trace.logit_BTV), padding_BTS, padding_BT)
+    parts = [part.masked_fill(padding, silly).requires_grad_() for part, padding in zip(trace, paddings, strict=True)]
+    padded = loss(Trace(*parts), batch)
     assert torch.equal(padded, found)
-    padded.sum().backward()
-    assert not logit_BTV.grad[padding_BT].any()
-    assert bool(logit_BTV.grad.isfinite().all())
+    gradients = torch.autograd.grad(padded.sum(), parts, materialize_grads=True)
+    assert any(gradient.any() for gradient in gradients)
+    for gradient, padding in zip(gradients, paddings, strict=True):
+        assert not gradient[padding].any()
+        assert bool(gradient.isfinite().all())
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -71,8 +77,9 @@ def test_a_loss_is_the_same_alone_and_among_others(kind: str) -> None:
     together = loss(trace, a_batch())
     for row, target in enumerate(TARGETS):
         length = len(target) + 1
-        alone = Trace(*(part[[row], :length] for part in trace))
-        batch = collate([[4]], [target], [0])
+        logit_BTV, weight_BTS, choice_BT = (part[[row], :length] for part in trace)
+        alone = Trace(logit_BTV, weight_BTS[:, :, : len(SOURCES[row]) + 1], choice_BT)
+        batch = collate([SOURCES[row]], [target], [0])
         assert float(loss(alone, batch)) == pytest.approx(float(together[row]), abs=1e-10)
 
 
@@ -132,3 +139,65 @@ def test_nothing_has_started_yet() -> None:
     total, parts = Objective([part(0.0, start=5)])(a_trace(), a_batch(), update=4)
     assert total.tolist() == [0.0, 0.0, 0.0]
     assert parts == {}
+
+
+# ------------------------------------------------------------------------------------------- coverage in the loss
+
+
+def attention_by_hand(trace: Trace) -> list[list[list[float]]]:
+    """The rows of real target positions, their columns the real source positions."""
+    lengths = zip(TARGETS, SOURCES, strict=True)
+    return [
+        [line[: len(source) + 1] for line in trace.weight_BTS[row, : len(target) + 1].tolist()]
+        for row, (target, source) in enumerate(lengths)
+    ]
+
+
+def test_the_coverage_loss_equals_its_equation() -> None:
+    trace = a_trace()
+    wanted = []
+    for rows in attention_by_hand(trace):
+        total = 0.0
+        for t, row in enumerate(rows):
+            for i, weight in enumerate(row):
+                total += min(weight, sum(rows[before][i] for before in range(t)))
+        wanted.append(total)
+    assert Coverage()(trace, a_batch()).tolist() == pytest.approx(wanted, abs=1e-12)
+
+
+def attending(rows: list[list[float]]) -> tuple[Trace, Batch]:
+    """A sentence whose attention is this, the end of both sentences among it."""
+    weight_BTS = torch.tensor([rows])
+    batch = collate([[4] * (len(rows[0]) - 1)], [[4] * (len(rows) - 1)], [0])
+    return Trace(torch.zeros(1, len(rows), V), weight_BTS, torch.zeros(1, len(rows))), batch
+
+
+def test_coverage_of_a_diagonal_is_free_and_a_repeated_column_is_not() -> None:
+    assert Coverage()(*attending([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])).item() == 0
+    assert Coverage()(*attending([[1.0, 0], [1.0, 0], [1.0, 0]])).item() == 2
+    # The first step is covered by nothing, were it as peaked as can be: the present step does not count.
+    assert Coverage()(*attending([[1.0, 0]])).item() == 0
+    assert Coverage()(*attending([[0.5, 0.5], [0.25, 0.75]])).item() == pytest.approx(0.25 + 0.5)
+
+
+@pytest.mark.parametrize("share", [None, 1.0, 0.4])
+def test_the_doubly_stochastic_penalty_equals_its_equation(share: float | None) -> None:
+    trace = a_trace()
+    wanted = []
+    for rows in attention_by_hand(trace):
+        wished = len(rows) / len(rows[0]) if share is None else share
+        wanted.append(sum((wished - sum(column)) ** 2 for column in zip(*rows, strict=True)))
+    assert DoublyStochastic(share=share)(trace, a_batch()).tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_even_attention_is_doubly_stochastic() -> None:
+    assert DoublyStochastic()(*attending([[0.5, 0.5]] * 4)).item() == 0
+    assert DoublyStochastic(share=1.0)(*attending([[0.5, 0.5]] * 4)).item() == 2
+
+
+@pytest.mark.parametrize("kind", ["coverage", "doubly-stochastic"])
+def test_a_coverage_penalty_has_the_right_gradient(kind: str) -> None:
+    trace, batch = a_trace(), a_batch()
+    # Away from the kinks of the minimum: random weights meet nowhere.
+    weight_BTS = trace.weight_BTS.requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: LOSSES[kind]()(trace._replace(weight_BTS=w), batch), (weight_BTS,))
