@@ -49,7 +49,7 @@ def rehearse(recipe: Recipe, data: Data) -> Iterator[str]:
         speed = tally.values()["tokens/s"]
         yield f"speed: {speed:,.0f} target tokens a second; an epoch takes about {_duration(real / speed)}"
         if (epochs := recipe.training.epochs) is not None:
-            yield f"all {epochs} epochs take at most about {_duration(epochs * real / speed)}, validations not counted"
+            yield f"training ({epochs} x): at most about {_duration(epochs * real / speed)}, validations not counted"
 
 
 def _peak(device: torch.device) -> int:
@@ -62,7 +62,7 @@ def _peak(device: torch.device) -> int:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"
