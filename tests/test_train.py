@@ -57,6 +57,8 @@ def records(run: Trained, event: str) -> list[dict[str, Any]]:
 def uninterrupted(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Tensor]]:
     """The number of updates of the demanding recipe, and what it ends with."""
     trainer = Trained(*prepared(project, *DEMANDING), tmp_path_factory.mktemp("runs") / "whole").run()
+    assert isinstance(trainer.schedule, Plateau)
+    assert trainer.schedule.reductions > 1  # or the schedule would have had nothing to remember
     return trainer.progress.update, end_of(trainer)
 
 
@@ -126,14 +128,14 @@ def test_kill_9_at_random_moments_changes_nothing(
 ) -> None:
     run, moments = begin(*DEMANDING, OFTEN), random.Random(1)
     killed = 0
-    for _ in range(12):
+    for _ in range(16):
         process = multiprocessing.get_context("fork").Process(target=run.run, daemon=True)
         process.start()
-        time.sleep(moments.uniform(0.02, 0.3))
+        time.sleep(moments.uniform(0.0, 0.2))
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
-    assert killed >= 3
+    assert killed >= 2
     assert_same_end(end_of(run.run()), uninterrupted[1])
 
 
@@ -362,7 +364,7 @@ def test_validation_judges_real_translations(begin: Callable[..., Trained]) -> N
         batch = collate([source.encode(pair[0])], [target.encode(pair[1])], [0])
         memory = trainer.model.encode(batch.source_BS, batch.source_valid_BS)
         trace, _ = trainer.model.decode(batch.input_BT, memory, trainer.model.start(memory))
-        total += float(nn.functional.cross_entropy(trace.logit_BTV[0], batch.target_BT[0], reduction="sum"))
+        total += nn.functional.cross_entropy(trace.logit_BTV[0], batch.target_BT[0], reduction="sum").item()
         count += batch.target_BT.shape[1]
     assert values["loss"] == pytest.approx(total / count, rel=1e-5)
     assert 0 <= values["bleu"] <= 100
