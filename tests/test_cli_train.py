@@ -148,7 +148,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_command_goes_on_after_it_was_ended(project: Path, tmp_path: Path) -> None:
-    """The real command, asked to end and then killed (Ctrl-C: the terminal below), ends with the weights of one that was left alone."""
+    """The real command, asked to end and then killed, ends with the weights of one that was left alone."""
     write_reversals(project.parent, "train", [["a", "b", "c"], ["d", "e"], ["f", "a", "g", "h"]] * 100)
     overrides = (*DEMANDING, "training.save_minutes=1e-9", "training.log_every=1")
     assert train(project, "--run", tmp_path / "whole", *overrides).exit_code == 0
