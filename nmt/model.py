@@ -16,6 +16,7 @@ from nmt.attention.base import Keys
 from nmt.cells import CELLS, Cell, Stacked
 from nmt.decoder import STARTS, WIRINGS, DecoderState, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
+from nmt.errors import InputError
 from nmt.layers import READOUTS
 from nmt.settings import Choice, Settings, choice
 from nmt.tree import State
@@ -92,10 +93,11 @@ class RecurrentSettings(Settings):
 
     embedding: Size = 256
     hidden: Size = 256
-    cell: Annotated[Choice, choice(CELLS)] = Choice("gru")
+    encoder_hidden: Size | None = None  # of each direction of the encoder, whose memory is twice that; null: as hidden
+    cell: Annotated[Choice, choice(CELLS, "gru")] = Choice("gru")
     encoder_layers: Size = 1
     decoder_layers: Size = 1
-    attention: Annotated[Choice, choice(ATTENTIONS)] = Choice("bahdanau")
+    attention: Annotated[Choice, choice(ATTENTIONS, "bahdanau")] = Choice("bahdanau")
     wiring: Literal["look-then-update", "conditional", "update-then-look"] = "conditional"
     start: Literal["mean", "backward"] = "mean"
     readout: Literal["tanh", "maxout", "direct"] = "tanh"
@@ -132,7 +134,8 @@ class RecurrentSettings(Settings):
 def build_model(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
     """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes.
 
-    Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes.
+    Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes, ``InputError`` when the attention
+    cannot be made of its parts or with these sizes.
     """
     if settings.tie == "all" and source_words != target_words:
         raise ValueError(
@@ -151,12 +154,15 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
     encoder = RecurrentEncoder(
         source_embedding,
         make_cell,
-        settings.hidden,
+        settings.encoder_hidden or settings.hidden,
         settings.encoder_layers,
         embedding_dropout=settings.dropout.embedding,
         layer_dropout=settings.dropout.layer,
     )
-    attention: Attention = settings.attention.build(ATTENTIONS, settings.hidden, encoder.memory_size)
+    try:
+        attention: Attention = settings.attention.build(ATTENTIONS, settings.hidden, encoder.memory_size)
+    except ValueError as error:  # a nest or sizes that cannot be
+        raise InputError(f"model.attention: {error}") from None
     wiring = WIRINGS[settings.wiring](make_stack, settings.decoder_layers, settings.embedding, attention)
     readout = READOUTS[settings.readout](
         wiring.output_size, settings.embedding, attention.context_size, settings.readout_width

@@ -14,6 +14,7 @@ from nmt.attention import ATTENTIONS, Attention, Glance, Memory
 from nmt.batching import collate
 from nmt.cells import CELLS
 from nmt.decoder import STARTS, WIRINGS
+from nmt.errors import InputError
 from nmt.layers import READOUTS
 from nmt.losses import CrossEntropy
 from nmt.model import EncoderDecoder, RecurrentSettings, build_model
@@ -24,19 +25,45 @@ from nmt.vocabulary import BOS
 DOUBLE = torch.float64
 
 
-def wrapped(kind: str) -> list[str]:
-    """The parameters of a member of the table that are other members of it."""
-    parameters = inspect.signature(ATTENTIONS[kind]).parameters.values()
-    return [one.name for one in parameters if isinstance(one.default, Choice)]
+# What stands inside in the laws for every member that wraps another, where it can.
+INNERS = ["bahdanau", "coverage-linguistic", "hard", "gatt"]
+NESTS: dict[str, Any] = {
+    "fertility-bound(general)": {"kind": "fertility-bound", "inner": "general"},
+    "fertility-bound(dot)": {"kind": "fertility-bound", "inner": "dot"},
+    "gatt(hard(coverage-linguistic))": {"kind": "gatt", "inner": {"kind": "hard", "inner": "coverage-linguistic"}},
+    "gatt-inv(gatt(multi-head))": {
+        "kind": "gatt-inv",
+        "inner": {"kind": "gatt", "inner": {"kind": "multi-head", "heads": 1}},
+    },
+    "hard(fertility-bound(local-p))": {"kind": "hard", "inner": {"kind": "fertility-bound", "inner": "local-p"}},
+}
+# Their queries and memory must be of one size.
+OF_ONE_SIZE = {"dot", "fertility-bound(dot)"}
+# Nests that cannot be, and what is said of them.
+REFUSED = {
+    "hard(hard)": "Hard sums up none of the memory",
+    "hard(gatt)": "GAtt sums up none of the memory; put gatt around hard",
+    "hard(gatt-inv)": "GAttInv sums up none of the memory",
+    "hard(multi-head)": "MultiHead sums up none of the memory",
+    **{f"local-p({inner})": "local attention needs an inner one that gives scores" for inner in INNERS[1:]},
+    **{
+        f"fertility-bound({inner})": "bounds by fertility need an inner attention that gives scores"
+        for inner in INNERS[1:]
+    },
+}
+
+
+def wraps(kind: str) -> bool:
+    return any(isinstance(one.default, Choice) for one in inspect.signature(ATTENTIONS[kind]).parameters.values())
 
 
 def attentions() -> dict[str, Choice]:
-    """Every attention of the table, and those that wrap another with each of the table inside."""
+    """Every attention of the table, those that wrap another around some of the table, and some deeper nests."""
     found: dict[str, Any] = {kind: kind for kind in ATTENTIONS}
-    for kind in ATTENTIONS:
-        for name in wrapped(kind):
-            found |= {f"{kind}({inner})": {"kind": kind, name: inner} for inner in ATTENTIONS}
-    return {name: choice(ATTENTIONS).validate(value) for name, value in found.items()}
+    for kind in filter(wraps, ATTENTIONS):
+        found |= {f"{kind}({inner})": {"kind": kind, "inner": inner} for inner in INNERS}
+    found |= NESTS
+    return {name: choice(ATTENTIONS).validate(value) for name, value in found.items() if name not in REFUSED}
 
 
 EVERY_ATTENTION = attentions()
@@ -45,6 +72,15 @@ EVERY_ATTENTION = attentions()
 def test_a_wrapper_is_recognised() -> None:
     assert "gatt(bahdanau)" in EVERY_ATTENTION
     assert "gatt(gatt)" in EVERY_ATTENTION
+    assert [kind for kind in ATTENTIONS if wraps(kind)] == ["local-p", "fertility-bound", "gatt", "gatt-inv", "hard"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_nest_that_cannot_be_is_refused(name: str) -> None:
+    kind, inner = name.removesuffix(")").split("(")
+    settings = RecurrentSettings(embedding=3, hidden=4, attention={"kind": kind, "inner": inner})
+    with pytest.raises(InputError, match=f"^model.attention: .*{REFUSED[name]}"):
+        build_model(settings, 9, 9)
 
 
 def leaves(state: State) -> list[Tensor]:
@@ -91,7 +127,7 @@ VALID = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 
 B, S = VALID.shape
 T = 4
 
-every_attention = pytest.mark.parametrize("chosen", EVERY_ATTENTION.values(), ids=list(EVERY_ATTENTION))
+every_attention = pytest.mark.parametrize("name", EVERY_ATTENTION)
 
 
 class Looked(NamedTuple):
@@ -106,15 +142,16 @@ class Looked(NamedTuple):
         return self.attention.step(self.query_BTQ[rows], keys, self.attention.start(memory.valid_BS))
 
 
-def a_look(chosen: Choice) -> Looked:
-    attention: Attention = spread(chosen.build(ATTENTIONS, Q, E).double()).eval()
+def a_look(name: str) -> Looked:
+    query_size = E if name in OF_ONE_SIZE else Q
+    attention: Attention = spread(EVERY_ATTENTION[name].build(ATTENTIONS, query_size, E).double()).eval()
     value_BSE = torch.randn(B, S, E, dtype=DOUBLE).masked_fill(~VALID.unsqueeze(-1), 1e3)
-    return Looked(attention, Memory(value_BSE, VALID), torch.randn(B, T, Q, dtype=DOUBLE))
+    return Looked(attention, Memory(value_BSE, VALID), torch.randn(B, T, query_size, dtype=DOUBLE))
 
 
 @every_attention
-def test_weights_are_a_distribution_over_the_valid_source(chosen: Choice) -> None:
-    glance, _ = a_look(chosen).run()
+def test_weights_are_a_distribution_over_the_valid_source(name: str) -> None:
+    glance, _ = a_look(name).run()
     assert glance.weight_BTS.shape == (B, T, S)
     assert bool((glance.weight_BTS >= 0).all())
     torch.testing.assert_close(glance.weight_BTS.sum(dim=-1), torch.ones(B, T, dtype=DOUBLE), rtol=0, atol=1e-12)
@@ -123,16 +160,16 @@ def test_weights_are_a_distribution_over_the_valid_source(chosen: Choice) -> Non
 
 
 @every_attention
-def test_the_shapes_of_a_glance(chosen: Choice) -> None:
-    looked = a_look(chosen)
+def test_the_shapes_of_a_glance(name: str) -> None:
+    looked = a_look(name)
     glance, _ = looked.run()
     assert glance.context_BTE.shape == (B, T, looked.attention.context_size)
     assert glance.choice_BT.shape == (B, T)
 
 
 @every_attention
-def test_padding_and_batch_mates_change_nothing(chosen: Choice) -> None:
-    looked = a_look(chosen)
+def test_padding_and_batch_mates_change_nothing(name: str) -> None:
+    looked = a_look(name)
     together, _ = looked.run()
     for row in range(B):
         alone, _ = looked.run([row], VALID[row])
@@ -142,8 +179,8 @@ def test_padding_and_batch_mates_change_nothing(chosen: Choice) -> None:
 
 
 @every_attention
-def test_the_order_in_the_batch_changes_nothing(chosen: Choice) -> None:
-    looked, order = a_look(chosen), torch.tensor([2, 0, 3, 1])
+def test_the_order_in_the_batch_changes_nothing(name: str) -> None:
+    looked, order = a_look(name), torch.tensor([2, 0, 3, 1])
     straight, straight_state = looked.run()
     permuted, permuted_state = looked.run(order)
     same(permuted, select(straight, order))
@@ -152,8 +189,8 @@ def test_the_order_in_the_batch_changes_nothing(chosen: Choice) -> None:
 
 @every_attention
 @pytest.mark.parametrize("pieces", [(1, 1, 1, 1), (2, 2), (1, 3), (3, 1)])
-def test_looks_in_pieces_equal_looks_at_once(chosen: Choice, pieces: tuple[int, ...]) -> None:
-    looked = a_look(chosen)
+def test_looks_in_pieces_equal_looks_at_once(name: str, pieces: tuple[int, ...]) -> None:
+    looked = a_look(name)
     whole, end = looked.run()
     keys, state = looked.attention.precompute(looked.memory), looked.attention.start(VALID)
     glances = []
@@ -165,8 +202,8 @@ def test_looks_in_pieces_equal_looks_at_once(chosen: Choice, pieces: tuple[int, 
 
 
 @every_attention
-def test_selecting_and_then_looking_is_looking_and_then_selecting(chosen: Choice) -> None:
-    looked, order = a_look(chosen), torch.tensor([3, 1, 1, 0, 2, 3])
+def test_selecting_and_then_looking_is_looking_and_then_selecting(name: str) -> None:
+    looked, order = a_look(name), torch.tensor([3, 1, 1, 0, 2, 3])
     attention, first_B1Q, rest_BTQ = looked.attention, looked.query_BTQ[:, :1], looked.query_BTQ[:, 1:]
     keys = attention.precompute(looked.memory)
     _, state = attention.step(first_B1Q, keys, attention.start(VALID))
@@ -176,8 +213,8 @@ def test_selecting_and_then_looking_is_looking_and_then_selecting(chosen: Choice
 
 
 @every_attention
-def test_looking_leaves_its_arguments_alone(chosen: Choice) -> None:
-    looked = a_look(chosen)
+def test_looking_leaves_its_arguments_alone(name: str) -> None:
+    looked = a_look(name)
     attention, memory, query_BTQ = looked
     with Unchanged(memory):
         keys = attention.precompute(memory)
@@ -188,26 +225,57 @@ def test_looking_leaves_its_arguments_alone(chosen: Choice) -> None:
         attention.step(query_BTQ, keys, state)
 
 
-@every_attention
-def test_every_parameter_of_an_attention_gets_a_gradient(chosen: Choice) -> None:
-    looked = a_look(chosen)
+def in_training(name: str) -> Looked:
+    looked = a_look(name)
     looked.memory.value_BSE.clamp_(-1, 1)
     looked.attention.train()
+    return looked
+
+
+@every_attention
+def test_every_parameter_of_an_attention_gets_a_gradient(name: str) -> None:
+    """By what is seen and by what was chosen: no gradient is lent by the weights themselves."""
+    looked = in_training(name)
     glance, _ = looked.run()
-    sum((torch.randn_like(one) * one).sum() for one in glance).backward()
-    without = [name for name, one in looked.attention.named_parameters() if one.grad is None or not one.grad.any()]
-    assert not without
+    if list(looked.attention.parameters()):
+        (torch.randn_like(glance.context_BTE) * glance.context_BTE).sum().add(glance.choice_BT.sum()).backward()
+    parameters = dict(looked.attention.named_parameters())
+    assert not [key for key, one in parameters.items() if one.grad is None or not one.grad.any()]
+    assert all(bool(one.grad.isfinite().all()) for one in parameters.values())
+
+
+@every_attention
+def test_training_is_the_same_for_the_same_seed(name: str) -> None:
+    looked = in_training(name)
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        runs.append(looked.run())
+    same(runs[0], runs[1], tolerance=0)
+    assert bool((runs[0][0].choice_BT <= 0).all())
+
+
+@every_attention
+def test_the_state_keeps_its_shapes_and_types(name: str) -> None:
+    looked = a_look(name)
+    _, after = looked.run()
+    kinds = [[(one.shape, one.dtype) for one in leaves(state)] for state in (looked.attention.start(VALID), after)]
+    assert kinds[0] == kinds[1]
+    assert looked.attention.sequential == any(dtype == DOUBLE for _, dtype in kinds[0])
 
 
 # -------------------------------------------------------------------------------------------------------- models
 
 
 def models() -> Iterator[Mapping[str, Any]]:
-    """Attention by cell by wiring; and start by readout by wiring."""
+    """Every attention, some by wiring; cell by wiring; and start by readout by wiring."""
     for kind, chosen in EVERY_ATTENTION.items():
-        for cell in CELLS:
-            for wiring in WIRINGS:
-                yield {"name": f"{kind} {cell} {wiring}", "attention": chosen, "cell": cell, "wiring": wiring}
+        sizes = {"encoder_hidden": 2} if kind in OF_ONE_SIZE else {}
+        for wiring in WIRINGS if kind in {"bahdanau", "coverage-neural", "gatt", "hard"} else ["conditional"]:
+            yield {"name": f"{kind} {wiring}", "attention": chosen, "wiring": wiring, **sizes}
+    for cell in CELLS:
+        for wiring in WIRINGS:
+            yield {"name": f"{cell} {wiring}", "cell": cell, "wiring": wiring}
     for start in STARTS:
         for readout in READOUTS:
             for wiring in WIRINGS if readout != "direct" else ["update-then-look"]:
@@ -328,9 +396,12 @@ def test_double_precision_all_through(changes: Mapping[str, Any]) -> None:
 @every_model
 def test_a_model_runs_in_bfloat16(changes: Mapping[str, Any]) -> None:
     model, batch = a_model(changes, torch.float32).train(), collate(SOURCES, TARGETS, range(3))
+    torch.manual_seed(5)  # what is sampled is the same
     plain, _ = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+    torch.manual_seed(5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        trace, _ = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+        trace, state = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
+    assert {one.dtype for one in leaves(state.attended) if one.is_floating_point()} <= {torch.float32}
     assert trace.logit_BTV.dtype == torch.bfloat16
     loss = CrossEntropy()(trace, batch)
     assert loss.dtype == torch.float32

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nmt.attention.base import Attention, Glance, Memory, attend, distribute
-from nmt.tree import State
+from nmt.attention.base import Memory, Scored, Size
 
 
 class BahdanauKeys(NamedTuple):
@@ -22,16 +21,16 @@ class BahdanauKeys(NamedTuple):
     product_BSA: Tensor
 
 
-class Bahdanau(Attention):
+class Bahdanau(Scored):
     """e_ij = v · tanh(W s_i + U h_j), α_i = softmax(e_i), c_i = Σ_j α_ij h_j, without biases.
 
     ``size`` is the number of hidden units A of the scorer; by default that of the memory.
     """
 
-    def __init__(self, query_size: int, memory_size: int, *, size: int | None = None) -> None:
+    def __init__(self, query_size: int, memory_size: int, *, size: Size | None = None) -> None:
         super().__init__()
         size = size or memory_size
-        self.context_size = memory_size
+        self.context_size, self.size = memory_size, size
         self.query = nn.Linear(query_size, size, bias=False)  # W
         self.memory = nn.Linear(memory_size, size, bias=False)  # U
         self.energy = nn.Linear(size, 1, bias=False)  # v
@@ -39,7 +38,7 @@ class Bahdanau(Attention):
     def precompute(self, memory: Memory) -> BahdanauKeys:
         return BahdanauKeys(memory.value_BSE, memory.valid_BS, self.memory(memory.value_BSE))
 
-    def look(self, query_BTQ: Tensor, keys: BahdanauKeys, state: State) -> tuple[Glance, State]:
+    def energies(self, query_BTQ: Tensor, keys: BahdanauKeys) -> Tensor:
         hidden_BTSA = torch.tanh(self.query(query_BTQ).unsqueeze(2) + keys.product_BSA.unsqueeze(1))
-        energy_BTS = self.energy(hidden_BTSA).squeeze(-1)
-        return attend(distribute(energy_BTS, keys.valid_BS), keys.value_BSE), state
+        energy_BTS: Tensor = self.energy(hidden_BTSA).squeeze(-1)
+        return energy_BTS

@@ -6,15 +6,17 @@ C context size, A attention size. ``valid_BS`` is True at real source positions.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from nmt.tree import State
 
 # What an attention computes once a sentence: tensors in nested tuples, batch first, of whose inside only it knows.
 Keys = Any
+Size = Annotated[int, Field(ge=1)]
 
 
 class Memory(NamedTuple):
@@ -37,10 +39,11 @@ class Attention(nn.Module):
 
     A class gives :meth:`precompute` and :meth:`look`, and :meth:`start` where it keeps a state. An attention is
     ``sequential`` when its look at step t needs the outcome of step t − 1; :meth:`step` then looks at one query at a
-    time, so that callers need not know.
+    time, so that callers need not know. One that is not hands back the state it was given.
     """
 
     sequential: bool = False
+    sums_memory: bool = True  # the context is Σ_i α_i h_i, with the weights α it tells and the memory's own vectors h
     context_size: int
 
     def precompute(self, memory: Memory) -> Keys:
@@ -64,6 +67,20 @@ class Attention(nn.Module):
             glance, state = self.look(query_B1Q, keys, state)
             glances.append(glance)
         return Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True))), state
+
+
+class Scored(Attention):
+    """An attention that is a score for every pair of query and source position; the rest is the same for all.
+
+    A class gives :meth:`precompute`, whose keys begin with ``value_BSE`` and ``valid_BS``, and :meth:`energies`.
+    """
+
+    def energies(self, query_BTQ: Tensor, keys: Keys) -> Tensor:
+        """The scores e_ij, (B, T, S); what stands at padding does not matter."""
+        raise NotImplementedError
+
+    def look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
+        return attend(distribute(self.energies(query_BTQ, keys), keys.valid_BS), keys.value_BSE), state
 
 
 def distribute(energy_BTS: Tensor, valid_BS: Tensor) -> Tensor:
