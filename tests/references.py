@@ -89,13 +89,47 @@ def gru_reset_before(p: Products, x: Vector, h: Vector) -> Vector:
 # --------------------------------------------------------------------------------------------------- attentions
 
 
-def bahdanau(
-    w: Matrix, u: Matrix, v: Vector, query: Vector, source: Matrix, valid: Sequence[bool]
-) -> tuple[Vector, Vector]:
-    """Bahdanau et al. 2015, A.1.2: e_j = v · tanh(W s + U h_j); α = softmax(e); c = Σ α_j h_j. Gives (c, α)."""
-    energy = [dot(v, each(math.tanh, plus(times(w, query), times(u, h)))) for h in source]
+Look = tuple[Vector, Vector]  # (c, α)
+
+
+def look(energy: Vector, source: Matrix, valid: Sequence[bool]) -> Look:
+    """α = softmax(e) over the valid places; c = Σ α_j h_j."""
     weight = softmax(energy, valid)
     return weighted_sum(weight, source), weight
+
+
+def additive(w: Matrix, u: Matrix, v: Vector, query: Vector, h: Vector, *more: Vector) -> float:
+    """v · tanh(W s + U h + …): Bahdanau et al. 2015, A.1.2; with V β, Tu et al. 2016, equation 11."""
+    return dot(v, each(math.tanh, plus(times(w, query), times(u, h), *more)))
+
+
+def bahdanau(w: Matrix, u: Matrix, v: Vector, query: Vector, source: Matrix, valid: Sequence[bool]) -> Look:
+    """Bahdanau et al. 2015, A.1.2: e_j = v · tanh(W s + U h_j); α = softmax(e); c = Σ α_j h_j. Gives (c, α)."""
+    return look([additive(w, u, v, query, h) for h in source], source, valid)
+
+
+def local_p(w_p: Matrix, v_p: Vector, window: float, query: Vector, energy: Vector, valid: Sequence[bool]) -> Vector:
+    """Luong et al. 2015, equations 9 and 10, over the valid places alone: α(i) ∝ exp(e_i) exp(−(i − p)² / (2 σ²))."""
+    real = [place for place, one in enumerate(valid) if one]
+    centre = len(real) * sigmoid(dot(v_p, each(math.tanh, times(w_p, query))))
+    sigma = window / 2
+    weight = [0.0] * len(valid)
+    for i, place in enumerate(real):
+        weight[place] = math.exp(energy[place]) * math.exp(-((i - centre) ** 2) / (2 * sigma**2))
+    return [one / sum(weight) for one in weight]
+
+
+def constrained_softmax(energy: Vector, bound: Vector) -> Vector:
+    """Martins and Kreutzer 2017: α_i = min(exp(z_i) / Z, u_i), with the Z at which Σ α = 1 found by halving."""
+
+    def weight(log_z: float) -> Vector:
+        return [min(math.exp(min(z - log_z, 700.0)), u) for z, u in zip(energy, bound, strict=True)]
+
+    low, high = min(energy) - 1e3, max(energy) + 1e3
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(weight(middle)) > 1 else (low, middle)
+    return weight(low)
 
 
 class Gate(NamedTuple):
@@ -120,6 +154,28 @@ def gate(p: Gate, h: Vector, s: Vector) -> Vector:
         math.tanh, plus(times(p.w, s), times(p.u, [r_k * h_k for r_k, h_k in zip(r, h, strict=True)]), p.b)
     )
     return [(1 - z_k) * h_k + z_k * c_k for z_k, h_k, c_k in zip(z, h, candidate, strict=True)]
+
+
+class CoverageGate(NamedTuple):
+    """One of the three sums of Tu et al. 2016, section 3.2.2: U β + V α + B h + W s."""
+
+    u: Matrix
+    v: Matrix
+    b: Matrix
+    w: Matrix
+
+    def of(self, beta: Vector, alpha: float, h: Vector, s: Vector) -> Vector:
+        return plus(times(self.u, beta), times(self.v, [alpha]), times(self.b, h), times(self.w, s))
+
+
+def gated_coverage(
+    z: CoverageGate, r: CoverageGate, c: CoverageGate, beta: Vector, alpha: float, h: Vector, s: Vector
+) -> Vector:
+    """Tu et al. 2016, section 3.2.2: β' = (1 − z) β + z β̄, β̄ = tanh(U [r ⊙ β] + V α + B h + W s)."""
+    update = each(sigmoid, z.of(beta, alpha, h, s))
+    reset = each(sigmoid, r.of(beta, alpha, h, s))
+    candidate = each(math.tanh, c.of([r_k * b_k for r_k, b_k in zip(reset, beta, strict=True)], alpha, h, s))
+    return [(1 - z_k) * b_k + z_k * c_k for z_k, b_k, c_k in zip(update, beta, candidate, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------- losses

@@ -79,7 +79,7 @@ class FertilityBound(Attention):
     """
 
     sequential = True
-    fertility: Tensor
+    nothing: Tensor
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class FertilityBound(Attention):
                 f"bounds by fertility need an inner attention that gives scores, which {type(scored).__name__} does "
                 'not; choose for inner "bahdanau", "concat", "dot", "general", "local-p" or "scaled-dot"'
             )
-        self.inner, self.boost = scored, boost
+        self.inner, self.fertility, self.boost = scored, fertility, boost
         self.context_size = scored.context_size
-        # A tensor, so that the state that starts from it follows the module's type and device.
-        self.register_buffer("fertility", torch.tensor(fertility), persistent=False)
+        # A 0 that follows the module to its type and device: an inner attention may have no parameter to ask.
+        self.register_buffer("nothing", torch.zeros(()), persistent=False)
 
     def precompute(self, memory: Memory) -> FertilityKeys:
         place_BS = memory.valid_BS.cumsum(dim=1)
@@ -108,13 +108,13 @@ class FertilityBound(Attention):
         return FertilityKeys(*memory, self.inner.precompute(memory), sink_BS)
 
     def start(self, valid_BS: Tensor) -> State:
-        """What is left of the fertility of every source position."""
-        return self.fertility.repeat(valid_BS.shape)
+        """The weight that every source position has had so far."""
+        return self.nothing.repeat(valid_BS.shape)
 
     def look(self, query_BTQ: Tensor, keys: FertilityKeys, state: State) -> tuple[Glance, State]:
-        left_BS = state.clamp(min=0)
+        left_BS = (self.fertility - state).clamp(min=0)
         boost_BS = self.boost * left_BS.masked_fill(keys.sink_BS, 0.0)
         bound_BS = left_BS.masked_fill(keys.sink_BS, 1.0).masked_fill(~keys.valid_BS, 0.0)
         energy_BS = self.inner.energies(query_BTQ, keys.inner)[:, 0] + boost_BS
         weight_BS: Tensor = ConstrainedSoftmax.apply(energy_BS, bound_BS)  # type: ignore[no-untyped-call]
-        return attend(weight_BS.unsqueeze(1), keys.value_BSE), state - weight_BS
+        return attend(weight_BS.unsqueeze(1), keys.value_BSE), state + weight_BS
