@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,7 +26,7 @@ class Journal:
 
     def __init__(self, run: Path | None, tensorboard: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._file = open(run / LOG_FILE, "a", encoding="utf-8") if run else None  # noqa: SIM115 - closed in __exit__
+        self._file = _opened(run) if run else None
         self._board = _board(run) if run and tensorboard else None
         self._progress: Progress | None = None
 
@@ -74,6 +75,19 @@ class Journal:
         if self._progress:
             self._progress.stop()
             self._progress = None
+
+
+def _opened(run: Path) -> TextIO:
+    """The log, open to be added to by this process alone. Raises ``InputError`` when another one holds it."""
+    file = open(run / LOG_FILE, "a", encoding="utf-8")  # noqa: SIM115 - the journal closes it
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InputError(
+            f"{run}: another training is at work in this run; wait for it, or choose another --run"
+        ) from None
+    return file
 
 
 def _board(run: Path) -> Any:

@@ -93,7 +93,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 class PartSettings(Settings):
     """One part of the objective: which loss, how much it weighs, from which update on."""
 
-    loss: Annotated[Choice, choice(LOSSES)]
+    loss: Annotated[Choice, choice(LOSSES, "cross-entropy")]
     weight: float = 1.0
     start: Annotated[int, Field(ge=0)] = 0
 

@@ -61,8 +61,8 @@ class TrainingSettings(Settings):
     batch_sentences: Count | None = None
     accumulate: Count = 1  # batches whose gradients make one update
     objective: Annotated[tuple[PartSettings, ...], Field(min_length=1)] = (PartSettings(loss=Choice("cross-entropy")),)
-    optimiser: Annotated[Choice, choice(OPTIMISERS)] = Choice("adam")
-    schedule: Annotated[Choice, choice(SCHEDULES)] = Choice("constant")
+    optimiser: Annotated[Choice, choice(OPTIMISERS, "adam")] = Choice("adam")
+    schedule: Annotated[Choice, choice(SCHEDULES, "constant")] = Choice("constant")
     clip: Annotated[float, Field(gt=0)] | None = 1.0  # largest norm of the gradient
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast of the matrix products
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

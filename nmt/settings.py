@@ -163,10 +163,13 @@ Builder = Callable[..., Any]
 
 
 class choice:  # noqa: N801 - reads as a word in an annotation
-    """The annotation of a field that names a member of ``table``: ``Annotated[Choice, choice(ATTENTIONS)]``."""
+    """The annotation of a field that names a member of ``table``: ``Annotated[Choice, choice(ATTENTIONS)]``.
 
-    def __init__(self, table: Mapping[str, Callable[..., Any]]) -> None:
-        self.table = table
+    ``default`` is the member that is meant by settings without a ``kind``, so that ``optimiser.rate=0.01`` will do.
+    """
+
+    def __init__(self, table: Mapping[str, Callable[..., Any]], default: str | None = None) -> None:
+        self.table, self.default = table, default
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self.validate)
@@ -181,9 +184,9 @@ class choice:  # noqa: N801 - reads as a word in an annotation
             kind, settings = value.kind, dict(value.settings)
         elif isinstance(value, Mapping):
             settings = dict(value)
-            if "kind" not in settings:
+            kind, place = settings.pop("kind", self.default), ("kind",)
+            if kind is None and "kind" not in value:
                 raise _error("missing", "Field required", ("kind",), value)
-            kind, place = settings.pop("kind"), ("kind",)
         else:
             raise _error("choice_type", "Input should be a name or a mapping with a kind", (), value)
         if not isinstance(kind, str) or kind not in self.table:
@@ -196,7 +199,9 @@ def _schema(chooser: choice, kind: str) -> type[Settings]:
     """The settings of one member: its keyword-only parameters."""
     fields: dict[str, Any] = {}
     for name, parameter in _parameters(chooser.table[kind]).items():
-        annotation = Annotated[Choice, chooser] if _is_builder(parameter.annotation) else parameter.annotation
+        annotation = (
+            Annotated[Choice, choice(chooser.table)] if _is_builder(parameter.annotation) else parameter.annotation
+        )
         fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     return pydantic.create_model(kind, __base__=Settings, **fields)
 

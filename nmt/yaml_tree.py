@@ -68,7 +68,13 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = {}  # noqa: RUF012 - replaces the table that the parent declares
 
+    def represent_text(self, text: str) -> yaml.Node:
+        """Text as YAML; what YAML 1.1 takes for line ends is escaped, as it would be folded otherwise."""
+        style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+        return self.represent_scalar(f"{_PREFIX}str", text, style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 for _name, (_pattern, _first) in _PLAIN.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_PREFIX + _name, re.compile(_pattern, re.ASCII), list(_first))

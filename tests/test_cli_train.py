@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import nmt.cli.train
 from nmt.cli.train import main
+from nmt.journal import Journal
 
 LETTERS_AND_SPECIAL = 12
 
@@ -336,6 +337,13 @@ def test_another_text_for_the_run(finished: tuple[Path, Path, Result], tmp_path:
     sentence = refused(train(project, "--run", run, "training.epochs=9"))
     assert "the training text has changed since this run began" in sentence
     assert snapshot(run / "vocabularies") == vocabularies
+
+
+def test_a_run_that_another_process_trains(project: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with Journal(run):
+        assert "another training is at work in this run" in refused(train(project, "--run", run))
 
 
 def test_training_that_diverges(project: Path, tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def test_a_minimal_recipe_has_all_the_rest(write: Write, tmp_path: Path) -> None
     assert recipe.seed == 1
 
 
+def test_a_setting_of_the_default_kind_needs_no_kind(write: Write) -> None:
+    minimal = "corpus: c.yaml\ntext: {source: {kind: words}, target: {kind: words}}\ntraining: {epochs: 1}\n"
+    recipe = load_recipe(write(minimal), ["training.optimiser.rate=0.01", "model.attention.size=7"])
+    assert recipe.training.optimiser.kind == "adam"
+    assert recipe.training.optimiser.settings["rate"] == 0.01
+    assert recipe.model.attention == Choice("bahdanau", {"size": 7})
+
+
 # ----------------------------------------------------------------------------------------------------------- keys
 
 

@@ -201,7 +201,26 @@ def test_an_untyped_parameter_is_a_bug_of_ours() -> None:
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 TRICKY = st.sampled_from(
-    ["no", "1e-4", "012", "1_0", "null", "~", "", " x", "a: b", "#", "- a", "\t", "é\n\nö", "\u2028", "0.", "="]
+    [
+        "no",
+        "1e-4",
+        "012",
+        "1_0",
+        "null",
+        "~",
+        "",
+        " x",
+        "a: b",
+        "#",
+        "- a",
+        "\t",
+        "é\n\nö",
+        "\u2028",
+        "\x85",
+        "a\u2029b",
+        "0.",
+        "=",
+    ]
 )
 CHOICES = st.recursive(
     st.builds(lambda size: Choice("plain", {"size": size}), st.integers(1, 10**20)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -53,8 +54,10 @@ def main(
 def _chunks(source: str, longest: int, translator: Translator) -> Iterator[tuple[int, list[str]]]:
     """Chunks of lines with the number of their first. Raises ``InputError`` for a line that is too long."""
     lines = read_lines(source)
+    # A person at a terminal waits for the translation of each line.
+    size = 1 if source == STANDARD_INPUT and sys.stdin.isatty() else CHUNK
     first = 0
-    while chunk := list(islice(lines, CHUNK)):
+    while chunk := list(islice(lines, size)):
         for number, line in enumerate(chunk, start=first + 1):
             if (length := len(translator.vocabularies[0].encode(line))) > longest:
                 name = "standard input" if source == STANDARD_INPUT else source
