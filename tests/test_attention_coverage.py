@@ -103,7 +103,7 @@ def test_see_coverage_equals_equations_8_and_9(size: int | None) -> None:
 
 
 def test_coverage_pushes_attention_on_by_hand() -> None:
-    """e_j = 4 tanh(h_j − c_j) for h = 1, 0: the first look takes the first word, the second one the other."""
+    """e_j = 4 tanh(h_j − c_j) for h = 1, 0: the first look takes the first word, the second both alike."""
     attention = SeeCoverage(1, 1).double()
     with torch.no_grad():
         for one in attention.parameters():
@@ -120,7 +120,7 @@ def test_coverage_pushes_attention_on_by_hand() -> None:
         glance, state = attention.step(torch.zeros(1, 1, 1, dtype=DOUBLE), attention.precompute(memory), state)
         shares.append(glance.weight_BTS[0, 0, 0].item())
     assert shares[0] > 0.95
-    assert shares[1] < 0.1
+    assert shares[1] < 0.6
     first = sigmoid(4 * math.tanh(1.0))
     assert shares[0] == pytest.approx(first, abs=1e-12)
     assert shares[1] == pytest.approx(sigmoid(4 * math.tanh(1 - first) - 4 * math.tanh(first - 1)), abs=1e-12)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nmt.batching import collate
 from nmt.cells import CELLS, Cell
 from nmt.decoder import STARTS, WIRINGS
+from nmt.errors import InputError
 from nmt.layers import READOUTS
 from nmt.losses import CrossEntropy
 from nmt.model import INITIALISATIONS, EncoderDecoder, RecurrentSettings, build_model
@@ -55,6 +56,12 @@ REST = EMBEDDINGS + ENCODER + START + READOUT + OUTPUT
         ({"wiring": "update-then-look"}, REST + BAHDANAU + GRU_3 + 12 * 4 + (4 * 12 + 4)),
         ({"decoder_layers": 3}, REST + BAHDANAU + GRU_3 + GRU_8 + 2 * GRU_4),
         ({"encoder_layers": 2}, REST + BAHDANAU + GRU_3 + GRU_8 + 2 * GRU_8),
+        # A memory of 4: START, the encoder and all that reads the memory are smaller; two GRUs of 3 and 2.
+        (
+            {"encoder_hidden": 2, "attention": "dot"},
+            EMBEDDINGS + 2 * 3 * (2 * 3 + 2 * 2 + 2 + 2) + (4 * 4 + 4) + GRU_3 + GRU_4 + (3 * 11 + 3) + OUTPUT,
+        ),
+        ({"encoder_hidden": 4}, REST + BAHDANAU + GRU_3 + GRU_8),
         ({"cell": "lstm"}, REST - ENCODER + BAHDANAU + 2 * LSTM_3 + LSTM_3 + LSTM_8),
         ({"start": "backward"}, REST - START + 4 * 4 + 4 + BAHDANAU + GRU_3 + GRU_8),
         ({"readout": "maxout"}, REST + READOUT + BAHDANAU + GRU_3 + GRU_8),
@@ -144,6 +151,19 @@ def test_impossible_combinations_are_told(changes: dict, sentence: str) -> None:
 def test_one_embedding_for_two_vocabularies_is_refused() -> None:
     with pytest.raises(ValueError, match="7 source words, 6 target words"):
         a_model(tie="all")
+
+
+@pytest.mark.parametrize(
+    ("attention", "sentence"),
+    [
+        ("dot", "model.attention: a dot product needs queries and memory of one size, not 4 and 8; choose"),
+        ({"kind": "multi-head", "heads": 3}, "model.attention: 3 heads cannot share the size 8 evenly; choose"),
+        ({"kind": "hard", "inner": "gatt"}, "GAtt sums up none of the memory; put gatt around hard"),
+    ],
+)
+def test_attention_that_does_not_fit_is_bad_input(attention: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        a_model(attention=attention)
 
 
 def test_a_direct_readout_of_the_hidden_size_may_be_said() -> None:
