@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Memory
@@ -16,7 +16,6 @@ from nmt.attention.base import Keys
 from nmt.cells import CELLS, Cell, Stacked
 from nmt.decoder import STARTS, WIRINGS, DecoderState, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
-from nmt.errors import InputError
 from nmt.layers import READOUTS
 from nmt.settings import Choice, Settings, choice
 from nmt.tree import State
@@ -106,6 +105,15 @@ class RecurrentSettings(Settings):
     dropout: Dropout = Dropout()
     initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
 
+    @field_validator("attention")
+    @classmethod
+    def _attention_can_be_made(cls, attention: Choice, info: ValidationInfo) -> Choice:
+        """Made once without weights: its own ``ValueError`` tells a nest or sizes that cannot be."""
+        if (hidden := info.data.get("hidden")) and "encoder_hidden" in info.data:
+            with torch.device("meta"):
+                attention.build(ATTENTIONS, hidden, 2 * (info.data["encoder_hidden"] or hidden))
+        return attention
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.readout == "direct":
@@ -134,8 +142,7 @@ class RecurrentSettings(Settings):
 def build_model(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
     """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes.
 
-    Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes, ``InputError`` when the attention
-    cannot be made of its parts or with these sizes.
+    Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes.
     """
     if settings.tie == "all" and source_words != target_words:
         raise ValueError(
@@ -159,10 +166,7 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
         embedding_dropout=settings.dropout.embedding,
         layer_dropout=settings.dropout.layer,
     )
-    try:
-        attention: Attention = settings.attention.build(ATTENTIONS, settings.hidden, encoder.memory_size)
-    except ValueError as error:  # a nest or sizes that cannot be
-        raise InputError(f"model.attention: {error}") from None
+    attention: Attention = settings.attention.build(ATTENTIONS, settings.hidden, encoder.memory_size)
     wiring = WIRINGS[settings.wiring](make_stack, settings.decoder_layers, settings.embedding, attention)
     readout = READOUTS[settings.readout](
         wiring.output_size, settings.embedding, attention.context_size, settings.readout_width

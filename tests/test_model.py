@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
@@ -16,6 +17,7 @@ from nmt.errors import InputError
 from nmt.layers import READOUTS
 from nmt.losses import CrossEntropy
 from nmt.model import INITIALISATIONS, EncoderDecoder, RecurrentSettings, build_model
+from nmt.settings import load
 from nmt.vocabulary import PAD
 
 D, H = 3, 4
@@ -156,14 +158,23 @@ def test_one_embedding_for_two_vocabularies_is_refused() -> None:
 @pytest.mark.parametrize(
     ("attention", "sentence"),
     [
-        ("dot", "model.attention: a dot product needs queries and memory of one size, not 4 and 8; choose"),
-        ({"kind": "multi-head", "heads": 3}, "model.attention: 3 heads cannot share the size 8 evenly; choose"),
-        ({"kind": "hard", "inner": "gatt"}, "GAtt sums up none of the memory; put gatt around hard"),
+        ("dot", "a dot product needs queries and memory of one size, not 4 and 8; choose"),
+        ("{kind: multi-head, heads: 3}", "3 heads cannot share the size 8 evenly; choose"),
+        ("{kind: hard, inner: gatt}", "hard attention chooses among the vectors that its inner attention sums up"),
     ],
 )
-def test_attention_that_does_not_fit_is_bad_input(attention: Any, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        a_model(attention=attention)
+def test_attention_that_does_not_fit_is_told_with_its_line(attention: str, sentence: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"hidden: 4\nembedding: 3\nattention: {attention}\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load(recipe, RecurrentSettings)
+    assert str(caught.value).startswith(f"{recipe}, line 3: attention: {sentence}")
+
+
+def test_other_mistakes_are_told_beside_an_attention_that_cannot_be_tried() -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        a_model(hidden="large", attention="dot")
+    assert [one["loc"] for one in caught.value.errors()] == [("hidden",)]
 
 
 def test_a_direct_readout_of_the_hidden_size_may_be_said() -> None:
