@@ -36,6 +36,10 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the run: nothing more is told."""
         self.end_epoch()
         if self._file:
             self._file.close()

@@ -52,6 +52,12 @@ class Model(nn.Module):
         """The trace of the words that follow ``token_BT`` (its first is the beginning of the sentence)."""
         raise NotImplementedError
 
+    def forward(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Trace:
+        """The trace of whole given targets: what training, scoring and forced alignment read."""
+        memory = self.encode(source_BS, valid_BS)
+        trace, _ = self.decode(input_BT, memory, self.start(memory))
+        return trace
+
 
 class Encoded(NamedTuple):
     """The encoder's memory with what the attention computed from it."""

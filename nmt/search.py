@@ -148,8 +148,7 @@ def _allowed(step_BV: Tensor, length: int, limit_N: Tensor, settings: SearchSett
 def force(model: Model, batch: Batch, settings: SearchSettings) -> list[Hypothesis]:
     """The given targets as hypotheses: their scores, and the attention with which the model says them."""
     rank = RANKINGS[settings.normalise]
-    memory = model.encode(batch.source_BS, batch.source_valid_BS)
-    trace, _ = model.decode(batch.input_BT, memory, model.start(memory))
+    trace = model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
     word_BTV = torch.log_softmax(at_least_float32(trace.logit_BTV), dim=-1)
     word_BT = word_BTV.gather(-1, batch.target_BT.unsqueeze(-1)).squeeze(-1)
     log_prob_B = word_BT.masked_fill(~batch.target_valid_BT, 0.0).sum(dim=1)

@@ -170,8 +170,7 @@ class Trainer:
     def losses(self, batch: Batch, update: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of every sentence of a batch, and its parts by name."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            memory = self.model.encode(batch.source_BS, batch.source_valid_BS)
-            trace, _ = self.model.decode(batch.input_BT, memory, self.model.start(memory))
+            trace = self.model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
         total_B, parts = self.objective(trace, batch, update)
         return total_B, parts
 
@@ -219,8 +218,7 @@ class Trainer:
         with torch.inference_mode():
             for numbers in plan_sorted(dev.target_lengths, tokens=4000):
                 batch = gather(dev, numbers).to(self.device)
-                memory = self.model.encode(batch.source_BS, batch.source_valid_BS)
-                trace, _ = self.model.decode(batch.input_BT, memory, self.model.start(memory))
+                trace = self.model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
                 loss += float(CrossEntropy()(trace, batch).sum())
                 tokens += int(batch.target_valid_BT.sum())
         files = (corpus.dev.source, corpus.dev.target, *corpus.dev.references)

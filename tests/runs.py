@@ -98,6 +98,9 @@ class Killed(Exception):  # noqa: N818 - stands for a signal
     """What stands for ``kill -9``: whatever is not on disk by now is lost."""
 
 
+_JOURNALS: dict[Path, Journal] = {}
+
+
 class Trained:
     """A run directory on which trainers are started as often as a test likes."""
 
@@ -109,7 +112,9 @@ class Trained:
         """A trainer that has not begun; what it tells people goes to ``said``."""
         self.directory.mkdir(parents=True, exist_ok=True)
         keep_recipe(self.recipe, self.directory)
-        journal = Journal(self.directory)
+        if self.directory in _JOURNALS:  # the trainer before is gone, and so is its hold on the run
+            _JOURNALS[self.directory].close()
+        journal = _JOURNALS[self.directory] = Journal(self.directory)
         journal.say = self.said.append  # type: ignore[method-assign]
         return Trainer(self.recipe, self.data, self.directory, journal)
 
