@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nmt import yaml_tree
 from nmt.errors import InputError
 from nmt.losses import PartSettings
 from nmt.model import RecurrentSettings
 from nmt.optim import OPTIMISERS, SCHEDULES
 from nmt.search import SearchSettings
-from nmt.settings import Choice, FilePath, Settings, choice, dump, load
+from nmt.settings import Choice, FilePath, Settings, choice, dump, load, plain
 from nmt.text import write_lines
 from nmt.version import VERSION
 from nmt.vocabulary import VocabularySettings
@@ -135,9 +134,7 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
 
 
 def _essence(recipe: Recipe) -> dict[str, Any]:
-    mistakes: list[str] = []
-    settings = yaml_tree.plain(yaml_tree.parse(dump(recipe), RECIPE_FILE, Path(), mistakes))
-    assert not mistakes
+    settings: dict[str, Any] = plain(recipe)
     for section, names in _CHANGEABLE.items():
         if names is None:
             del settings[section]
@@ -145,7 +142,7 @@ def _essence(recipe: Recipe) -> dict[str, Any]:
             for name in names:
                 del settings[section][name]
     del settings["training"]["validation"]["patience"]
-    return cast("dict[str, Any]", settings)
+    return settings
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:

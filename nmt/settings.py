@@ -115,9 +115,22 @@ def parse_overrides(overrides: Sequence[str], mistakes: list[str]) -> list[Locat
     return trees
 
 
+def plain(value: Any) -> Any:
+    """Settings as dictionaries, lists and scalars, every default written out; paths are text."""
+    if isinstance(value, Settings):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Choice):
+        return {"kind": value.kind, **plain(value.settings)}
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, Path | str) else value
+
+
 def dump(settings: Settings) -> str:
     """The settings as YAML, every default written out; :func:`load` reads it back to an equal value."""
-    return yaml_tree.write(_dumped(settings))
+    return yaml_tree.write(plain(settings))
 
 
 def _absolute(value: Any) -> Path:
@@ -250,18 +263,6 @@ def _read_with_base(path: Path, mistakes: list[str], above: tuple[Path, ...] = (
     if not below.is_file():
         raise InputError(f"{base.origin}: base: {below}: no such file")
     return yaml_tree.merge(_read_with_base(below, mistakes, chain), tree)
-
-
-def _dumped(value: Any) -> Any:
-    if isinstance(value, Settings):
-        return {name: _dumped(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, Choice):
-        return {"kind": value.kind, **_dumped(value.settings)}
-    if isinstance(value, Mapping):
-        return {key: _dumped(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_dumped(one) for one in value]
-    return str(value) if isinstance(value, Path | str) else value
 
 
 # ------------------------------------------------------------------------------------------ mistakes as sentences
