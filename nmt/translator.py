@@ -119,10 +119,10 @@ class Translator:
         """
         if len(lines) != len(translations):
             raise InputError(f"{len(lines)} source lines but {len(translations)} translations; one for each")
-        target = self.vocabularies[1]
+        targets = [self.vocabularies[1].encode(text) for text in translations]
         found = [_empty(line, text) for line, text in zip(lines, translations, strict=True)]
-        for numbers, sources in self._batches(lines, translations):
-            batch = collate(sources, [target.encode(translations[n]) for n in numbers], numbers).to(self.device)
+        for numbers, sources in self._batches(lines, targets):
+            batch = collate(sources, [targets[n] for n in numbers], numbers).to(self.device)
             with self._inference():
                 forced = force(self.model, batch, self.search)
             for number, ids, hypothesis in zip(numbers, sources, forced, strict=True):
@@ -130,14 +130,14 @@ class Translator:
         return found
 
     def _batches(
-        self, lines: Sequence[str], translations: Sequence[str] | None = None
+        self, lines: Sequence[str], targets: Sequence[Sequence[int]] | None = None
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Numbers and ids of lines that go together, longest first; lines without a piece go nowhere."""
         encoded = [self.vocabularies[0].encode(line) for line in lines]
         real = [number for number, ids in enumerate(encoded) if ids]
         lengths = np.array([len(encoded[n]) for n in real])
-        if translations is not None:
-            lengths = np.maximum(lengths, [len(self.vocabularies[1].encode(translations[n])) for n in real])
+        if targets is not None:
+            lengths = np.maximum(lengths, [len(targets[n]) for n in real])
         for places in plan_sorted(lengths, tokens=self.search.batch_tokens) if real else []:
             numbers = [real[place] for place in places]
             yield numbers, [encoded[n] for n in numbers]
