@@ -1,6 +1,6 @@
 """The model: what training, search and analysis know of a translation system.
 
-Shapes: B batch (or hypotheses), T target positions, S source positions, V target vocabulary size.
+Shapes: B batch (or hypotheses), T target positions, S source positions, E context size, V target vocabulary size.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Trace(NamedTuple):
     logit_BTV: Tensor
     weight_BTS: Tensor
     choice_BT: Tensor  # log-probability of what the attention sampled; 0 where it samples nothing
+    context_BTE: Tensor  # what was seen
+    fertility_BS: Tensor  # Φ, the target words a source position is expected to make; 1 where nobody expects anything
 
 
 class Model(nn.Module):
@@ -82,7 +84,8 @@ class EncoderDecoder(Model):
 
     def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
         logit_BTV, seen, state = self.decoder(token_BT, memory.keys, state)
-        return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT), state
+        fertility_BS = self.decoder.wiring.attention.fertilities(memory.keys, memory.memory.valid_BS)
+        return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
 
 
 class Dropout(Settings):

@@ -23,7 +23,8 @@ from nmt.bitext import Bitext
 from nmt.checkpoint import Checkpoints, current_weights, read_state
 from nmt.errors import InputError
 from nmt.journal import Journal
-from nmt.losses import CrossEntropy, Objective
+from nmt.losses import Objective
+from nmt.losses.likelihood import CrossEntropy
 from nmt.metrics import bleu
 from nmt.model import EncoderDecoder, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES, Schedule

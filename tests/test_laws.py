@@ -16,7 +16,7 @@ from nmt.batching import collate
 from nmt.cells import CELLS
 from nmt.decoder import STARTS, WIRINGS
 from nmt.layers import READOUTS
-from nmt.losses import CrossEntropy
+from nmt.losses.likelihood import CrossEntropy
 from nmt.model import EncoderDecoder, RecurrentSettings, build_model
 from nmt.settings import Choice, choice
 from nmt.tree import State, map_tensors, repeat, select

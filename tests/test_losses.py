@@ -9,10 +9,12 @@ from references import cross_entropy
 from torch import Tensor
 
 from nmt.batching import Batch, collate
-from nmt.losses import LOSSES, Coverage, CrossEntropy, DoublyStochastic, Objective, PartSettings
+from nmt.losses import LOSSES, Objective, PartSettings
+from nmt.losses.coverage import Coverage, DoublyStochastic
+from nmt.losses.likelihood import CrossEntropy
 from nmt.model import Trace
 
-V = 7
+V, E = 7, 3
 SOURCES = [[4], [4, 5], [4]]  # and EOS
 TARGETS = [[4, 5, 6, 4], [], [6]]  # and EOS
 
@@ -25,7 +27,13 @@ def a_trace(dtype: torch.dtype = torch.float64) -> Trace:
     batch = a_batch()
     logit_BTV = 2 * torch.randn(*batch.target_BT.shape, V, dtype=dtype)
     weight_BTS = torch.rand(*batch.target_BT.shape, batch.source_BS.shape[1], dtype=dtype)
-    return Trace(logit_BTV, weight_BTS, torch.zeros(batch.target_BT.shape, dtype=dtype))
+    return Trace(
+        logit_BTV,
+        weight_BTS,
+        torch.randn(batch.target_BT.shape, dtype=dtype),
+        torch.randn(*batch.target_BT.shape, E, dtype=dtype),
+        2 * torch.rand(batch.source_BS.shape, dtype=dtype),
+    )
 
 
 def by_hand(trace: Trace, smoothing: float = 0.0) -> list[float]:
@@ -60,7 +68,8 @@ def test_what_stands_in_the_padding_is_ignored(kind: str, silly: float) -> None:
     assert padding_BT.any()
     assert padding_BS.any()
     padding_BTS = padding_BT.unsqueeze(2) | padding_BS.unsqueeze(1)
-    paddings = (padding_BT.unsqueeze(-1).expand_as(trace.logit_BTV), padding_BTS, padding_BT)
+    of_target = [padding_BT.unsqueeze(-1).expand_as(one) for one in (trace.logit_BTV, trace.context_BTE)]
+    paddings = (of_target[0], padding_BTS, padding_BT, of_target[1], padding_BS)
     parts = [part.masked_fill(padding, silly).requires_grad_() for part, padding in zip(trace, paddings, strict=True)]
     padded = loss(Trace(*parts), batch)
     assert torch.equal(padded, found)
@@ -77,8 +86,10 @@ def test_a_loss_is_the_same_alone_and_among_others(kind: str) -> None:
     together = loss(trace, a_batch())
     for row, target in enumerate(TARGETS):
         length = len(target) + 1
-        logit_BTV, weight_BTS, choice_BT = (part[[row], :length] for part in trace)
-        alone = Trace(logit_BTV, weight_BTS[:, :, : len(SOURCES[row]) + 1], choice_BT)
+        positions = len(SOURCES[row]) + 1
+        logit_BTV, weight_BTS, choice_BT, context_BTE = (part[[row], :length] for part in trace[:4])
+        fertility_BS = trace.fertility_BS[[row], :positions]
+        alone = Trace(logit_BTV, weight_BTS[:, :, :positions], choice_BT, context_BTE, fertility_BS)
         batch = collate([SOURCES[row]], [target], [0])
         assert float(loss(alone, batch)) == pytest.approx(float(together[row]), abs=1e-10)
 
@@ -169,7 +180,10 @@ def attending(rows: list[list[float]]) -> tuple[Trace, Batch]:
     """A sentence whose attention is this, the end of both sentences among it."""
     weight_BTS = torch.tensor([rows])
     batch = collate([[4] * (len(rows[0]) - 1)], [[4] * (len(rows) - 1)], [0])
-    return Trace(torch.zeros(1, len(rows), V), weight_BTS, torch.zeros(1, len(rows))), batch
+    nothing_BT, fertility_BS = torch.zeros(1, len(rows)), torch.ones(1, len(rows[0]))
+    return Trace(
+        torch.zeros(1, len(rows), V), weight_BTS, nothing_BT, torch.zeros(1, len(rows), E), fertility_BS
+    ), batch
 
 
 def test_coverage_of_a_diagonal_is_free_and_a_repeated_column_is_not() -> None:

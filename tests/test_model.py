@@ -15,7 +15,7 @@ from nmt.cells import CELLS, Cell
 from nmt.decoder import STARTS, WIRINGS
 from nmt.errors import InputError
 from nmt.layers import READOUTS
-from nmt.losses import CrossEntropy
+from nmt.losses.likelihood import CrossEntropy
 from nmt.model import INITIALISATIONS, EncoderDecoder, RecurrentSettings, build_model
 from nmt.settings import load
 from nmt.vocabulary import PAD

@@ -64,7 +64,8 @@ class Toy(Model):
             place_B = history_B % valid_BS.sum(dim=1)
             looked_BS = (valid_BS.cumsum(dim=1) - 1 == place_B[:, None]) & valid_BS
             weights.append(looked_BS.double())
-        trace = Trace(torch.stack(logits, dim=1), torch.stack(weights, dim=1), torch.zeros(token_BT.shape))
+        nothing_BT, weight_BTS = torch.zeros(token_BT.shape), torch.stack(weights, dim=1)
+        trace = Trace(torch.stack(logits, dim=1), weight_BTS, nothing_BT, weight_BTS, torch.ones(valid_BS.shape))
         return trace, (record_BT,)
 
     def log_prob(self, source: Sequence[int], prefix: Sequence[int]) -> list[float]:

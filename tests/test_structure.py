@@ -38,6 +38,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 WITHIN = {
     "attention": ["base", "bahdanau", "*", "__init__"],
     "corpus": ["base", "*", "__init__"],
+    "losses": ["base", "*", "__init__"],
     "metrics": ["base tokens", "spans significance", "*", "comparison", "__init__"],
     "cli": ["common tables", "*", "__init__"],
 }

@@ -54,6 +54,10 @@ class Attention(nn.Module):
         """The state before the first target position; () for an attention without memory of its own."""
         return ()
 
+    def fertilities(self, keys: Keys, valid_BS: Tensor) -> Tensor:
+        """Φ (B, S), how many target words each source position is expected to make; 1 for most, who expect nothing."""
+        return torch.ones(valid_BS.shape, device=valid_BS.device)
+
     def look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
         """One look for each query; for a sequential attention T is 1."""
         raise NotImplementedError

@@ -85,6 +85,9 @@ class LinguisticCoverage(Coverage):
             return torch.ones_like(value_BSE[..., :1])
         return self.maximum * torch.sigmoid(self.fertility(value_BSE))
 
+    def fertilities(self, keys: CoverageKeys, valid_BS: Tensor) -> Tensor:
+        return keys.source_BSU[..., 0]
+
     def update(self, beta_BSW: Tensor, weight_BS: Tensor, source_BSU: Tensor, query_BQ: Tensor) -> Tensor:
         return beta_BSW + weight_BS.unsqueeze(-1) / source_BSU
 
@@ -131,7 +134,7 @@ class NeuralCoverage(Coverage):
 class SeeCoverage(Coverage):
     """e_i = v · tanh(W_h h_i + W_s s_t + w_c c_i + b), c_t = Σ_{t'<t} a_t' (See et al. 2017, equations 8 and 9).
 
-    They found it of use only together with the coverage loss (:class:`nmt.losses.CoverageLoss`).
+    They found it of use only together with the coverage loss (:class:`nmt.losses.coverage.Coverage`).
     """
 
     def __init__(self, query_size: int, memory_size: int, *, size: Size | None = None) -> None:

@@ -72,6 +72,9 @@ class Hard(Attention):
             sampling_B = torch.rand(len(valid_BS), device=valid_BS.device) >= self.expectation
         return HardState(sampling_B, self.inner.start(valid_BS))
 
+    def fertilities(self, keys: HardKeys, valid_BS: Tensor) -> Tensor:
+        return self.inner.fertilities(keys.inner, valid_BS)
+
     def look(self, query_BTQ: Tensor, keys: HardKeys, state: HardState) -> tuple[Glance, State]:
         soft, inner = self.inner.step(query_BTQ, keys.inner, state.inner)
         after = HardState(state.sampling_B, inner)
