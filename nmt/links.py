@@ -296,18 +296,21 @@ def _read_array(archive: zipfile.ZipFile, number: int) -> Any:
 
 
 def pieces_to_words(
-    weight_TS: NDArray[np.floating[Any]], target_word_T: Sequence[int], source_word_S: Sequence[int]
+    weight_TS: NDArray[np.floating[Any]],
+    target_word_T: Sequence[int],
+    source_word_S: Sequence[int],
+    words: tuple[int, int] = (0, 0),
 ) -> Matrix:
     """Weights between words from weights between subword pieces.
 
     ``target_word_T`` and ``source_word_S`` give the word of every piece, counted from 0 (see :func:`words_of_pieces`).
     A source word gets the *sum* of its pieces' weights, a target word the *mean* of its pieces' rows, so a row that
-    sums to 1 still does.
+    sums to 1 still does. ``words`` are the target and source words there are at least: one without a piece gets 0.
     """
     target_T, source_S = np.asarray(target_word_T, dtype=np.intp), np.asarray(source_word_S, dtype=np.intp)
     if weight_TS.shape != (len(target_T), len(source_S)):
         raise ValueError(f"weights of shape {weight_TS.shape} for {len(target_T)} target and {len(source_S)} pieces")
-    targets, sources = int(target_T.max(initial=-1)) + 1, int(source_S.max(initial=-1)) + 1
+    targets, sources = int(target_T.max(initial=words[0] - 1)) + 1, int(source_S.max(initial=words[1] - 1)) + 1
     summed = np.zeros((targets, sources))
     np.add.at(summed, (target_T[:, None], source_S[None, :]), weight_TS)
     pieces = np.bincount(target_T, minlength=targets)

@@ -54,10 +54,8 @@ class Translation:
         those of a target word; without the ends of the sentences, not renormalised."""
         if not self.words:  # there may be pieces all the same: a ▁ alone is no word
             return np.zeros((0, len(self.source_words)))
-        weight_TS = self.weight_TS[:-1, :-1].astype(np.float64)
-        matrix = pieces_to_words(weight_TS, self.word_of_piece, self.source_word_of_piece)
-        missing = len(self.words) - matrix.shape[0], len(self.source_words) - matrix.shape[1]  # words without a piece
-        return np.pad(matrix, [(0, missing[0]), (0, missing[1])])
+        words = len(self.words), len(self.source_words)
+        return pieces_to_words(self.weight_TS[:-1, :-1], self.word_of_piece, self.source_word_of_piece, words)
 
     def links(self) -> Links:
         """For every target word a link to the source word with the highest weight."""

@@ -195,6 +195,12 @@ def test_pieces_to_words_equals_the_loops(data):
             assert found[word_t, word_s] == pytest.approx(sum(rows) / len(rows) if rows else 0.0)
 
 
+def test_words_without_a_piece_have_no_weight():
+    found = pieces_to_words(np.array([[0.25, 0.75]]), [1], [0, 0], words=(3, 2))
+    np.testing.assert_array_equal(found, [[0, 0], [1, 0], [0, 0]])
+    np.testing.assert_array_equal(pieces_to_words(np.zeros((0, 1)), [], [1], words=(2, 1)), np.zeros((2, 2)))
+
+
 def test_pieces_to_words_refuses_another_number_of_pieces():
     with pytest.raises(ValueError, match="2 target"):
         pieces_to_words(np.ones((3, 2)), [0, 1], [0, 1])
