@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nmt.attention import Attention, Glance, Memory
 from nmt.attention.base import Keys
-from nmt.cells import Stacked
+from nmt.cells import Dropout, Stacked
 from nmt.tree import State
 
 
@@ -159,6 +159,7 @@ class DecoderState(NamedTuple):
 
     recurrent: State
     attended: State
+    mask: State  # on the embeddings: drawn once a sentence, or ()
 
 
 class RecurrentDecoder(nn.Module):
@@ -172,23 +173,25 @@ class RecurrentDecoder(nn.Module):
         readout: nn.Module,
         output: nn.Linear,
         *,
+        dropout: type[Dropout] = Dropout,
         embedding_dropout: float = 0.0,
         output_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding, self.initial, self.wiring, self.readout, self.output = embedding, start, wiring, readout, output
-        self.embedding_dropout, self.output_dropout = nn.Dropout(embedding_dropout), nn.Dropout(output_dropout)
+        self.embedding_dropout, self.output_dropout = dropout(embedding_dropout), nn.Dropout(output_dropout)
 
     def start(self, memory: Memory) -> DecoderState:
         """The state before the first target word."""
         recurrent = self.wiring.start(self.initial(memory))
-        return DecoderState(recurrent, self.wiring.attention.start(memory.valid_BS))
+        mask = self.embedding_dropout.start(memory.value_BSE, self.embedding.embedding_dim)
+        return DecoderState(recurrent, self.wiring.attention.start(memory.valid_BS), mask)
 
     def forward(self, token_BT: Tensor, keys: Keys, state: DecoderState) -> tuple[Tensor, Glance, DecoderState]:
         """Logits (B, T, V) of the words after ``token_BT``, what was seen at each, and the state after the last."""
-        embedded_BTD = self.embedding_dropout(self.embedding(token_BT))
+        recurrent, attended, mask = state
+        embedded_BTD = self.embedding_dropout(self.embedding(token_BT), mask)
         product_BTG = self.wiring.inputs(embedded_BTD)
-        recurrent, attended = state
         outputs, glances = [], []
         for product_BG in product_BTG.unbind(dim=1):
             output_BO, glance, recurrent, attended = self.wiring.step(product_BG, keys, recurrent, attended)
@@ -196,4 +199,4 @@ class RecurrentDecoder(nn.Module):
             glances.append(glance)
         seen = Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True)))
         readout_BTR = self.readout(torch.stack(outputs, dim=1), embedded_BTD, seen.context_BTE)
-        return self.output(self.output_dropout(readout_BTR)), seen, DecoderState(recurrent, attended)
+        return self.output(self.output_dropout(readout_BTR)), seen, DecoderState(recurrent, attended, mask)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Memory
 from nmt.attention.base import Keys
-from nmt.cells import CELLS, Cell, Stacked
+from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
 from nmt.decoder import STARTS, WIRINGS, DecoderState, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
 from nmt.layers import READOUTS
@@ -94,6 +94,8 @@ class Dropout(Settings):
     embedding: Rate = 0.0  # on the embeddings of both sides
     layer: Rate = 0.0  # between the layers of encoder and decoder
     output: Rate = 0.0  # before the output layer
+    state: Rate = 0.0  # on h where a cell's matrices read it: one mask for all positions of a sentence
+    mask: Literal["position", "sentence"] = "position"  # for which embedding and layer draw one
 
 
 class RecurrentSettings(Settings):
@@ -105,6 +107,7 @@ class RecurrentSettings(Settings):
     cell: Annotated[Choice, choice(CELLS, "gru")] = Choice("gru")
     encoder_layers: Size = 1
     decoder_layers: Size = 1
+    residual: bool = False  # whether each layer but the first adds to what it reads
     attention: Annotated[Choice, choice(ATTENTIONS, "bahdanau")] = Choice("bahdanau")
     wiring: Literal["look-then-update", "conditional", "update-then-look"] = "conditional"
     start: Literal["mean", "backward"] = "mean"
@@ -158,13 +161,16 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
             f'tie "all" needs one vocabulary for both sides: {source_words} source words, {target_words} target words'
         )
 
+    dropout = DROPOUTS[settings.dropout.mask]
+
     def make_cell(input_size: int, hidden_size: int) -> Cell:
-        cell: Cell = settings.cell.build(CELLS, input_size, hidden_size)
-        return cell
+        unit: Unit = settings.cell.build(CELLS, input_size, hidden_size)
+        return StateDropout(unit, settings.dropout.state) if settings.dropout.state else unit
 
     def make_stack(input_size: int, layers: int) -> Stacked:
         sizes = [input_size] + [settings.hidden] * (layers - 1)
-        return Stacked((make_cell(size, settings.hidden) for size in sizes), settings.dropout.layer)
+        make = Residual if settings.residual else Stacked
+        return make((make_cell(size, settings.hidden) for size in sizes), dropout(settings.dropout.layer))
 
     source_embedding = nn.Embedding(source_words, settings.embedding, padding_idx=PAD)
     encoder = RecurrentEncoder(
@@ -172,6 +178,8 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
         make_cell,
         settings.encoder_hidden or settings.hidden,
         settings.encoder_layers,
+        residual=settings.residual,
+        dropout=dropout,
         embedding_dropout=settings.dropout.embedding,
         layer_dropout=settings.dropout.layer,
     )
@@ -188,11 +196,15 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
         wiring,
         readout,
         output,
+        dropout=dropout,
         embedding_dropout=settings.dropout.embedding,
         output_dropout=settings.dropout.output,
     )
     model = EncoderDecoder(encoder, decoder)
     INITIALISATIONS[settings.initialisation](model)
+    for module in model.modules():
+        if isinstance(module, Cell):
+            module.initialise()
     if settings.tie != "none":
         output.weight = target_embedding.weight
     if settings.tie == "all":

@@ -9,7 +9,7 @@ import torch
 from references import Products, gru_reset_before
 from torch import Tensor, nn
 
-from nmt.cells import CELLS, GRU, LSTM, Cell, Stacked, unroll
+from nmt.cells import CELLS, GRU, LSTM, Cell, Dropout, Stacked, unroll
 from nmt.tree import State, map_tensors
 
 DOUBLE = torch.float64
@@ -177,12 +177,12 @@ def test_gradients_are_those_of_finite_differences(make: Any) -> None:
 
 
 def test_dropout_acts_between_layers_and_in_training_only() -> None:
-    dropped, x_BX, h_BH = Stacked((GRU(X, H), GRU(H, H)), dropout=0.5), torch.randn(1, X), torch.randn(1, H)
+    dropped, x_BX, h_BH = Stacked((GRU(X, H), GRU(H, H)), Dropout(0.5)), torch.randn(1, X), torch.randn(1, H)
     results = {tuple(dropped.step(x_BX, dropped.start(h_BH))[0][0].tolist()) for _ in range(20)}
-    bottoms = {tuple(dropped.step(x_BX, dropped.start(h_BH))[1][0][0].tolist()) for _ in range(20)}
+    bottoms = {tuple(dropped.step(x_BX, dropped.start(h_BH))[1][0].state[0].tolist()) for _ in range(20)}
     assert len(results) > 1
     assert len(bottoms) == 1  # the state itself is never dropped
     dropped.eval()
     assert torch.equal(dropped.step(x_BX, dropped.start(h_BH))[0], dropped.step(x_BX, dropped.start(h_BH))[0])
-    alone = Stacked([GRU(X, H)], dropout=0.5)
+    alone = Stacked([GRU(X, H)], Dropout(0.5))
     assert torch.equal(alone.step(x_BX, alone.start(h_BH))[0], alone.step(x_BX, alone.start(h_BH))[0])

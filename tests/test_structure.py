@@ -37,6 +37,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 # The same within each package, from below; * is every file that is not named.
 WITHIN = {
     "attention": ["base", "bahdanau", "*", "__init__"],
+    "cells": ["base", "*", "stacked", "__init__"],
     "corpus": ["base", "*", "__init__"],
     "losses": ["base", "*", "__init__"],
     "metrics": ["base tokens", "spans significance", "*", "comparison", "__init__"],

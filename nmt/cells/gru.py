@@ -1,0 +1,90 @@
+"""Gated recurrent units, with a reset gate and without.
+
+Shapes: see :mod:`nmt.cells.base`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nmt.cells.base import Unit, Update
+from nmt.tree import State
+
+
+class GRU(Unit):
+    """Gated recurrent unit (Cho et al. 2014), with torch's sign of z: z keeps the old state.
+
+    z = σ(W_z x + U_z h), r = σ(W_r x + U_r h), h' = z ⊙ h + (1 − z) ⊙ h̄, and the candidate h̄ is
+
+    * ``reset="after"`` the product: tanh(W x + r ⊙ (U h)), as in dl4mt, cuDNN and ``torch.nn.GRU``, whose results this
+      reproduces given its weights (all products have a bias);
+    * ``reset="before"`` the product: tanh(W x + U [r ⊙ h]), as in Cho et al. and Bahdanau et al. 2015.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, reset: Literal["before", "after"] = "after") -> None:
+        super().__init__(input_size, hidden_size, 3, hidden_bias=True)  # r, z, candidate: torch's order
+        self.reset = reset
+
+    @property
+    def kernel(self) -> Callable[..., Any] | None:
+        return torch.gru if self.reset == "after" else None
+
+    def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
+        h_BH, size = self.read(state), self.hidden_size
+        gates_BG, candidate_BH = torch.split(product_BG, [2 * size, size], dim=-1)
+        if self.reset == "after":
+            recurrent_BG = self.hidden(seen_BH)
+            recurrent_gates_BG, recurrent_BH = torch.split(recurrent_BG, [2 * size, size], dim=-1)
+            r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
+            candidate_BH = torch.tanh(candidate_BH + r_BH * recurrent_BH)
+        else:
+            weight, bias = self.hidden.weight, self.hidden.bias
+            recurrent_gates_BG = F.linear(seen_BH, weight[: 2 * size], bias[: 2 * size])
+            r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
+            candidate_BH = torch.tanh(candidate_BH + F.linear(r_BH * seen_BH, weight[2 * size :], bias[2 * size :]))
+        h_BH = candidate_BH + z_BH * (h_BH - candidate_BH)  # z h + (1 - z) candidate
+        return Update(h_BH, {"reset": r_BH, "update": z_BH})
+
+
+class GRUWithoutReset(Unit):
+    """A GRU whose r is 1, so that its state decides only what is kept, not what the candidate sees of it:
+
+    z = σ(W_z x + U_z h + b_z), h̄ = tanh(W x + U h + b), h' = z ⊙ h + (1 − z) ⊙ h̄.
+
+    The same as :class:`~nmt.cells.janet.JANET` with β = 0.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, 2, hidden_bias=False)  # z, candidate
+
+    def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
+        h_BH = self.read(state)
+        z_BH, candidate_BH = (product_BG + self.hidden(seen_BH)).chunk(2, dim=-1)
+        z_BH, candidate_BH = torch.sigmoid(z_BH), torch.tanh(candidate_BH)
+        h_BH = candidate_BH + z_BH * (h_BH - candidate_BH)  # z h + (1 - z) candidate
+        return Update(h_BH, {"update": z_BH})
+
+
+class MinimalGatedUnit(Unit):
+    """Minimal gated unit (Zhou et al. 2016): one gate is both the reset and the update gate of a GRU.
+
+    f = σ(W_f x + U_f h + b_f), h̄ = tanh(W x + U [f ⊙ h] + b), h' = (1 − f) ⊙ h + f ⊙ h̄.
+
+    Unverified: these equations are from memory and have not been compared with the paper.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, 2, hidden_bias=False)  # f, candidate
+
+    def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
+        h_BH, size, weight = self.read(state), self.hidden_size, self.hidden.weight
+        gate_BH, candidate_BH = product_BG.chunk(2, dim=-1)
+        f_BH = torch.sigmoid(gate_BH + F.linear(seen_BH, weight[:size]))
+        candidate_BH = torch.tanh(candidate_BH + F.linear(f_BH * seen_BH, weight[size:]))
+        h_BH = h_BH + f_BH * (candidate_BH - h_BH)  # (1 - f) h + f candidate
+        return Update(h_BH, {"forget": f_BH})
