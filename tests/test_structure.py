@@ -28,8 +28,8 @@ FLOORS: dict[float, str] = {
     6: "recipe report pictures journal",
     6.5: "preparation",
     7: "checkpoint",
-    8: "translator",
-    8.5: "train results",
+    8: "translator variance",
+    8.5: "train results diagnostics",
     8.75: "rehearsal",
     9: "cli __init__",
 }
