@@ -1,6 +1,6 @@
 """Batches: which pairs go together, and their tensors.
 
-Shapes: B pairs of a batch, S source positions (EOS counted), T target positions (EOS counted).
+Shapes: B pairs of a batch, S source positions (EOS counted), T target positions (EOS counted), L links of a pair.
 """
 
 from __future__ import annotations
@@ -28,21 +28,35 @@ class Batch(NamedTuple):
     target_BT: Tensor  # the target, then EOS: what it is to say
     target_valid_BT: Tensor  # bool, True on what is real, EOS among it
     number_B: Tensor  # position of each pair in the bitext
+    link_BL3: Tensor  # int64, given links: target position, source position, 1 sure or 0 possible; filled up with -1
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
-def collate(sources: Sequence[Ids], targets: Sequence[Ids], numbers: Sequence[int] | NDArray[np.integer]) -> Batch:
-    """A batch of pairs of ids without BOS and EOS; either side of a pair may be empty."""
-    if not len(sources) == len(targets) == len(numbers) > 0:
-        raise ValueError(f"{len(sources)} sources, {len(targets)} targets, {len(numbers)} numbers: one each, at least")
+def collate(
+    sources: Sequence[Ids],
+    targets: Sequence[Ids],
+    numbers: Sequence[int] | NDArray[np.integer],
+    links: Sequence[NDArray[np.integer]] | None = None,
+) -> Batch:
+    """A batch of pairs of ids without BOS and EOS; either side of a pair may be empty.
+
+    ``links`` are arrays (L, 3), as :meth:`nmt.bitext.Bitext.links` gives them; without them no pair has one.
+    """
+    if links is None:
+        links = [np.empty((0, 3), np.int64)] * len(numbers)
+    if not len(sources) == len(targets) == len(numbers) == len(links) > 0:
+        raise ValueError(
+            f"{len(sources)} sources, {len(targets)} targets, {len(numbers)} numbers, {len(links)} rows of links: "
+            "one each, at least"
+        )
     source_BS, source_valid_BS = _rectangle(sources, before=[], after=[EOS])
     target_BT, target_valid_BT = _rectangle(targets, before=[], after=[EOS])
     input_BT, _ = _rectangle(targets, before=[BOS], after=[])
     number_B = torch.as_tensor(np.asarray(numbers, np.int64))
-    return Batch(source_BS, source_valid_BS, input_BT, target_BT, target_valid_BT, number_B)
+    return Batch(source_BS, source_valid_BS, input_BT, target_BT, target_valid_BT, number_B, _padded_links(links))
 
 
 def _rectangle(rows: Sequence[Ids], before: list[int], after: list[int]) -> tuple[Tensor, Tensor]:
@@ -54,6 +68,13 @@ def _rectangle(rows: Sequence[Ids], before: list[int], after: list[int]) -> tupl
         ids[place, : len(filled)] = filled
         valid[place, : len(filled)] = True
     return torch.from_numpy(ids), torch.from_numpy(valid)
+
+
+def _padded_links(links: Sequence[NDArray[np.integer]]) -> Tensor:
+    padded = np.full((len(links), max(map(len, links)), 3), -1, np.int64)
+    for row, link_L3 in enumerate(links):
+        padded[row, : len(link_L3)] = link_L3
+    return torch.from_numpy(padded)
 
 
 def plan(

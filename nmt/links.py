@@ -80,6 +80,16 @@ def parse_links(text: str, where: str = "links", base: int = 0) -> Links:
     return _links((i - base, j - base, sure) for i, j, sure in pairs)
 
 
+def links_of_line(text: str, path: str | Path, number: int, words: tuple[int, int]) -> Links:
+    """Links of line ``number`` of a Pharaoh file that counts from 0, for a text too long to read its links at once.
+
+    ``words`` is how many the source and the target have. Raises ``InputError`` as :func:`read_links` does.
+    """
+    pairs = _parse_pairs(text, f"{path}, line {number}")
+    _check_range([(number, pairs)], str(path), 0, [words])
+    return _links(pairs)
+
+
 def format_links(links: Links, base: int = 0) -> str:
     """The Pharaoh line of links, in order of source and target; possible ones that are not sure with ``p``."""
     return " ".join(f"{i + base}{'-' if (i, j) in links.sure else 'p'}{j + base}" for i, j in sorted(links.possible))

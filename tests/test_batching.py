@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmt import tree
 from nmt.batching import Batch, collate, plan, plan_sorted
 from nmt.vocabulary import BOS, EOS, PAD
 
@@ -128,6 +129,28 @@ def test_collated_ids_come_back(pairs: list[tuple[list[int], list[int]]]) -> Non
     assert batch.source_BS.shape[1] == max(map(len, sources)) + 1  # no column of padding alone
 
 
+def test_links_stay_with_their_pair() -> None:
+    links = [np.array([[0, 1, 1], [1, 0, 0]], np.int32), np.empty((0, 3), np.int32), np.array([[0, 0, 1]], np.int32)]
+    batch = collate([[7, 8], [5], [4]], [[6, 4], [5], [4]], range(3), links)
+    nothing = [-1, -1, -1]
+    assert batch.link_BL3.tolist() == [[[0, 1, 1], [1, 0, 0]], [nothing, nothing], [[0, 0, 1], nothing]]
+    assert batch.link_BL3.dtype == torch.int64
+    assert collate([[7]], [[6]], [0]).link_BL3.shape == (1, 0, 3)
+    assert collate([[7]], [[6]], [0], [np.empty((0, 3), np.int32)]).link_BL3.shape == (1, 0, 3)
+
+
+def test_a_batch_is_repeated_and_reordered_as_a_state_is() -> None:
+    links = [np.array([[0, 1, 1]]), np.array([[1, 0, 0], [0, 0, 1]])]
+    batch = collate([[7, 8], [5]], [[6, 4], [5, 5]], [3, 9], links)
+    twice = tree.repeat(batch, 2)
+    assert isinstance(twice, Batch)
+    assert twice.number_B.tolist() == [3, 3, 9, 9]
+    assert torch.equal(twice.link_BL3, batch.link_BL3[[0, 0, 1, 1]])
+    assert torch.equal(tree.select(batch, torch.tensor([1, 0])).link_BL3, batch.link_BL3[[1, 0]])
+    without = tree.repeat(collate([[7, 8]], [[6]], [0]), 3)
+    assert without.link_BL3.shape == (3, 0, 3)
+
+
 def test_to_a_device() -> None:
     batch = collate([[4]], [[5]], [0]).to("meta")
     assert isinstance(batch, Batch)
@@ -138,3 +161,8 @@ def test_to_a_device() -> None:
 def test_sides_of_different_sizes_are_a_bug(arguments: tuple[list[list[int]], list[list[int]], list[int]]) -> None:
     with pytest.raises(ValueError, match="one each"):
         collate(*arguments)
+
+
+def test_links_of_other_pairs_are_a_bug() -> None:
+    with pytest.raises(ValueError, match="1 rows of links"):
+        collate([[4], [4]], [[5], [5]], [0, 1], [np.empty((0, 3), np.int32)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from nmt import bitext
 from nmt.bitext import Bitext, Limits, prepare_bitext
 from nmt.errors import InputError
+from nmt.kept import key_of
 from nmt.vocabulary import Vocabulary, VocabularySettings, train_vocabulary
 
 SOURCE = ["a b c", "", "d", "a a a a a a", "e f", "g"]
@@ -187,3 +189,144 @@ def test_bad_input_is_told_in_a_sentence(text: tuple[Path, Path], tmp_path: Path
     empty.write_text("")
     assert "the files are empty" in refused(empty, empty, cache)
     assert "of 6 read 2 have an empty side and 4 are too long" in refused(source, target, cache, Limits(0, 0))
+
+
+# ---------------------------------------------------------------------------------------------------- word links
+
+LINKS = ["0-0 2p1", "", "", "5-0 0-0", "1-4", "0p0"]
+# Every letter a piece, and ▁ one before each word: ▁ a b ▁ c
+LETTERS = train_vocabulary(["abc ABC de DE"], VocabularySettings(kind="char"), "letters")
+
+
+def write_links(directory: Path, lines: list[str], name: str = "text.links") -> Path:
+    (directory / name).write_text("".join(line + "\n" for line in lines))
+    return directory / name
+
+
+def linked(
+    directory: Path,
+    rows: list[tuple[str, str, str]],
+    both: tuple[Vocabulary, Vocabulary] = BOTH,
+    limits: Limits | None = None,
+    workers: int = 1,
+) -> Bitext:
+    text = write(directory, [row[0] for row in rows], [row[1] for row in rows])
+    links = write_links(directory, [row[2] for row in rows])
+    return prepare_bitext(*text, both, limits, directory / "cache", workers, links)
+
+
+def test_links_of_words_by_hand(tmp_path: Path) -> None:
+    rows = list(zip(SOURCE, TARGET, LINKS, strict=True))
+    pairs = linked(tmp_path, rows, limits=Limits(source=5, target=4))
+    assert pairs.line_numbers.tolist() == [1, 6]
+    assert pairs.links(0).tolist() == [[0, 0, 1], [1, 2, 0]]  # target, source, sure
+    assert pairs.links(1).tolist() == [[0, 0, 0]]
+    assert pairs.link_count == 3
+    assert linked(tmp_path, rows).links(1).shape == (0, 3)
+
+
+def test_links_of_pieces_by_hand(tmp_path: Path) -> None:
+    pairs = linked(tmp_path, [("ab c", "A BC", "0-1 1p0")], (LETTERS, LETTERS))
+    assert LETTERS.pieces(pairs.source(0).tolist()) == ["▁", "a", "b", "▁", "c"]
+    assert LETTERS.pieces(pairs.target(0).tolist()) == ["▁", "A", "▁", "B", "C"]
+    possible = [[t, s, 0] for t in (0, 1) for s in (3, 4)]
+    sure = [[t, s, 1] for t in (2, 3, 4) for s in (0, 1, 2)]
+    assert pairs.links(0).tolist() == possible + sure
+
+
+def test_a_word_that_normalising_leaves_nothing_of_has_no_links(tmp_path: Path) -> None:
+    rows = [("▁ ab", "A ▁ BC", "0-0 1-1 1-2")]  # sentencepiece reads ▁ as a space
+    pairs = linked(tmp_path, rows, (LETTERS, LETTERS))
+    assert pairs.links(0).tolist() == [[t, s, 1] for t in (2, 3, 4) for s in (0, 1, 2)]
+
+
+word_list = st.lists(st.text("abcdeABCDE", min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@settings(max_examples=40)
+@given(data=st.data(), source=word_list, target=word_list)
+def test_pieces_are_linked_where_their_words_are(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, source: list[str], target: list[str]
+) -> None:
+    every = [(i, j, mark) for i in range(len(source)) for j in range(len(target)) for mark in "-p"]
+    chosen = data.draw(st.lists(st.sampled_from(every), unique_by=lambda link: link[:2]))
+    line = " ".join(f"{i}{mark}{j}" for i, j, mark in chosen)
+    pairs = linked(tmp_path_factory.mktemp("links"), [(" ".join(source), " ".join(target), line)], (LETTERS, WORDS))
+    # Told by the pieces alone: a word begins with its ▁. The target's words are its pieces.
+    words = np.cumsum([piece == "▁" for piece in LETTERS.pieces(pairs.source(0).tolist())]) - 1
+    wanted = [[j, s, int(mark == "-")] for i, j, mark in chosen for s in np.flatnonzero(words == i).tolist()]
+    assert pairs.links(0).tolist() == sorted(wanted)
+
+
+def test_a_bitext_without_links_has_none_and_keeps_its_key_and_files(text: tuple[Path, Path], tmp_path: Path) -> None:
+    pairs = prepare_bitext(*text, BOTH, Limits(5, 4), tmp_path / "cache")
+    wanted = key_of(
+        format=1,
+        texts=[hashlib.sha256(path.read_bytes()).hexdigest() for path in text],
+        vocabularies=[WORDS.digest()] * 2,
+        limits=[5, 4],
+    )
+    assert pairs.key == wanted[:32]
+    (directory,) = (tmp_path / "cache").iterdir()
+    names = {"source.ids", "target.ids", "source.ends", "target.ends", "line_numbers", "counts.json", "manifest.json"}
+    assert {path.name for path in directory.iterdir()} == names
+    assert [pairs.links(n).shape for n in range(2)] == [(0, 3)] * 2
+    assert pairs.link_count == 0
+
+
+def test_other_links_are_another_bitext(text: tuple[Path, Path], tmp_path: Path) -> None:
+    def prepared(links: Path | None) -> Bitext:
+        return prepare_bitext(*text, BOTH, None, tmp_path / "cache", 1, links)
+
+    first = prepared(write_links(tmp_path, LINKS))
+    other = prepared(write_links(tmp_path, ["1-1", *LINKS[1:]], "other.links"))
+    moved = prepared(write_links(tmp_path, LINKS, "moved.links"))
+    assert len({first.key, other.key, prepared(None).key}) == 3
+    assert moved.key == first.key
+    assert other.links(0).tolist() == [[1, 1, 1]]
+    assert first.links(0).tolist() == [[0, 0, 1], [1, 2, 0]]
+
+
+def test_links_are_mapped_from_disk(tmp_path: Path) -> None:
+    links = linked(tmp_path, list(zip(SOURCE, TARGET, LINKS, strict=True))).links(0)
+    assert isinstance(base_of(links), mmap.mmap)
+    assert not links.flags.writeable
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_give_the_same_links_and_the_same_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(bitext, "_CHUNK", 7)
+    rows = list(zip(SOURCE, TARGET, LINKS, strict=True)) * 5
+    pairs = linked(tmp_path, rows, (LETTERS, WORDS), workers=workers)
+    monkeypatch.setattr(bitext, "_CHUNK", 100)
+    (tmp_path / "whole").mkdir()
+    whole = linked(tmp_path / "whole", rows, (LETTERS, WORDS))
+    assert [pairs.links(n).tolist() for n in range(30)] == [whole.links(n).tolist() for n in range(30)]
+    rows[16] = ("e f", "E E", "2-1")
+    with pytest.raises(InputError, match=r"text\.links, line 17: link 2-1 is out of range, the source has 2 words"):
+        linked(tmp_path, rows, (LETTERS, WORDS), workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("links", "sentence"),
+    [
+        (["0-0", *LINKS[1:4], "1:4", ""], r"text\.links, line 5: '1:4' is no link; links are written 0-0"),
+        (["0-0 3-1", *LINKS[1:]], r"text\.links, line 1: link 3-1 is out of range, the source has 3 words"),
+        (["1-1 3-2", *LINKS[1:]], r"line 1: link 3-2 is out of range.*counts from 1 and was read as counting from 0"),
+        (["0-0 1-2", *LINKS[1:]], r"line 1: link 1-2 is out of range.*has the target first and the source second"),
+        (LINKS[:5], r"text\.links has 5 lines but .*text\.zh has more"),
+        ([*LINKS, "0-0"], r"text\.zh has 6 lines but .*text\.links has more"),
+        (["1 0 0 S", *LINKS[1:]], r"text\.links, line 1: '1' is no link"),
+    ],
+)
+def test_bad_links_are_told_in_a_sentence(
+    text: tuple[Path, Path], tmp_path: Path, links: list[str], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence) as told:
+        prepare_bitext(*text, BOTH, None, tmp_path / "cache", 1, write_links(tmp_path, links))
+    assert "\n" not in str(told.value)
+    with pytest.raises(InputError, match=r"no\.links: no such file"):
+        prepare_bitext(*text, BOTH, None, tmp_path / "cache", 1, tmp_path / "no.links")
+    assert list((tmp_path / "cache").iterdir()) == []
