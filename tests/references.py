@@ -86,6 +86,44 @@ def gru_reset_before(p: Products, x: Vector, h: Vector) -> Vector:
     return [z_k * h_k + (1 - z_k) * c_k for z_k, h_k, c_k in zip(z, h, candidate, strict=True)]
 
 
+def halves(p: Products) -> tuple[Products, Products]:
+    """The gate's products and the candidate's, of a cell that has these two."""
+    size = len(p.input_bias) // 2
+    return Products(*(rows[:size] for rows in p)), Products(*(rows[size:] for rows in p))
+
+
+def product(p: Products, x: Vector, h: Vector) -> Vector:
+    """W x + U h and their biases."""
+    return plus(affine(p.input_weight, p.input_bias, x), affine(p.hidden_weight, p.hidden_bias, h))
+
+
+def elman(p: Products, x: Vector, h: Vector) -> Vector:
+    """Elman 1990, with tanh: h' = tanh(W x + U h + b)."""
+    return each(math.tanh, product(p, x, h))
+
+
+def gru_without_reset(p: Products, x: Vector, h: Vector) -> Vector:
+    """A GRU whose r is 1: h̄ = tanh(W x + U h). Here z keeps the old state."""
+    gate, candidate = halves(p)
+    z, c = each(sigmoid, product(gate, x, h)), each(math.tanh, product(candidate, x, h))
+    return [z_k * h_k + (1 - z_k) * c_k for z_k, h_k, c_k in zip(z, h, c, strict=True)]
+
+
+def janet(p: Products, beta: float, x: Vector, c: Vector) -> Vector:
+    """van der Westhuizen and Lasenby 2018: c' = σ(s) ⊙ c + (1 − σ(s − β)) ⊙ tanh(U_c h + W_c x + b_c), h = c."""
+    forget, candidate = halves(p)
+    s, new = product(forget, x, c), each(math.tanh, product(candidate, x, c))
+    return [sigmoid(s_k) * c_k + (1 - sigmoid(s_k - beta)) * n_k for s_k, c_k, n_k in zip(s, c, new, strict=True)]
+
+
+def minimal_gated_unit(p: Products, x: Vector, h: Vector) -> Vector:
+    """Zhou et al. 2016, from memory: f is the reset and the update gate, h' = (1 − f) ⊙ h + f ⊙ h̄."""
+    gate, candidate = halves(p)
+    f = each(sigmoid, product(gate, x, h))
+    c = each(math.tanh, product(candidate, x, [f_k * h_k for f_k, h_k in zip(f, h, strict=True)]))
+    return [(1 - f_k) * h_k + f_k * c_k for f_k, h_k, c_k in zip(f, h, c, strict=True)]
+
+
 # --------------------------------------------------------------------------------------------------- attentions
 
 

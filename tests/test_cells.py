@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from references import Products, gru_reset_before
+from references import (
+    Products,
+    Vector,
+    elman,
+    gru_reset_before,
+    gru_without_reset,
+    janet,
+    minimal_gated_unit,
+)
 from torch import Tensor, nn
 
-from nmt.cells import CELLS, GRU, LSTM, Cell, Dropout, Stacked, unroll
+from nmt.cells import (
+    CELLS,
+    GRU,
+    JANET,
+    LSTM,
+    Cell,
+    Dropout,
+    Elman,
+    GRUWithoutReset,
+    Residual,
+    SentenceDropout,
+    Stacked,
+    StateDropout,
+    Unit,
+    fused,
+    run,
+    unroll,
+)
+from nmt.model import INITIALISATIONS, RecurrentSettings, build_model
 from nmt.tree import State, map_tensors
 
 DOUBLE = torch.float64
@@ -22,17 +50,28 @@ def leaves(state: State) -> list[Tensor]:
     return found
 
 
-def stacked(kind: type[Cell], layers: int) -> Stacked:
+def stacked(kind: Callable[..., Unit], layers: int, stack: type[Stacked] = Stacked) -> Stacked:
     sizes = [X] + [H] * (layers - 1)
-    return Stacked(kind(size, H) for size in sizes).double()
+    return stack(kind(size, H) for size in sizes).double()
 
 
+UNITS: dict[str, Callable[..., Unit]] = {
+    **CELLS,
+    "gru, reset before": partial(GRU, reset="before"),
+    "janet, beta 0": partial(JANET, beta=0.0),
+    "janet, beta 0.5": partial(JANET, beta=0.5),
+}
 EVERY: dict[str, Any] = {
-    **{name: lambda make=make: make(X, H).double() for name, make in CELLS.items()},
+    **{name: lambda make=make: make(X, H).double() for name, make in UNITS.items()},
     **{f"{name} stacked": lambda make=make: stacked(make, 2) for name, make in CELLS.items()},
-    "gru, reset before": lambda: GRU(X, H, reset="before").double(),
+    **{f"{name} residual": lambda make=make: stacked(make, 3, Residual) for name, make in CELLS.items()},
+    **{
+        f"{name} dropped": lambda make=make: StateDropout(make(X, H), 0.5).double().eval()
+        for name, make in CELLS.items()
+    },
 }
 every_cell = pytest.mark.parametrize("make", EVERY.values(), ids=list(EVERY))
+every_unit = pytest.mark.parametrize("make", UNITS.values(), ids=list(UNITS))
 
 
 # ---------------------------------------------------------------------------------------------- the outside witness
@@ -47,7 +86,7 @@ def give_weights(cell: Cell, module: nn.Module, layer: int) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize(("ours", "theirs"), [(GRU, nn.GRU), (LSTM, nn.LSTM)])
+@pytest.mark.parametrize(("ours", "theirs"), [(GRU, nn.GRU), (LSTM, nn.LSTM), (Elman, nn.RNN)])
 @pytest.mark.parametrize("backward", [False, True])
 def test_equal_to_torch_in_values_and_gradients(ours: type, theirs: type, layers: int, backward: bool) -> None:
     module = theirs(X, H, layers, batch_first=True).double()
@@ -80,17 +119,77 @@ def test_equal_to_torch_in_values_and_gradients(ours: type, theirs: type, layers
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_gru_with_the_reset_before_the_product_equals_plain_loops() -> None:
-    cell = GRU(X, H, reset="before").double()
-    products = Products(
-        cell.input.weight.tolist(), cell.input.bias.tolist(), cell.hidden.weight.tolist(), cell.hidden.bias.tolist()
-    )
+def products(unit: Unit) -> Products:
+    bias = unit.hidden.bias.tolist() if unit.hidden.bias is not None else [0.0] * unit.product_size
+    return Products(unit.input.weight.tolist(), unit.input.bias.tolist(), unit.hidden.weight.tolist(), bias)
+
+
+EQUATIONS: dict[str, Callable[[Products, Vector, Vector], Vector]] = {
+    "rnn": elman,
+    "gru, reset before": gru_reset_before,
+    "gru-without-reset": gru_without_reset,
+    "janet": lambda p, x, h: janet(p, 1.0, x, h),
+    "janet, beta 0": lambda p, x, h: janet(p, 0.0, x, h),
+    "janet, beta 0.5": lambda p, x, h: janet(p, 0.5, x, h),
+    "minimal": minimal_gated_unit,
+}
+
+
+def test_every_cell_has_its_witness() -> None:
+    """Plain loops, or torch's module."""
+    assert set(EQUATIONS) | {"gru", "lstm"} == set(UNITS)
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_a_cell_equals_plain_loops(name: str) -> None:
+    cell = UNITS[name](X, H).double()
+    weights = products(cell)
     x_BX, h_BH = torch.randn(3, X, dtype=DOUBLE), torch.randn(3, H, dtype=DOUBLE)
     found, state = cell.step(x_BX, cell.start(h_BH))
     for row in range(3):
-        wanted = gru_reset_before(products, x_BX[row].tolist(), h_BH[row].tolist())
+        wanted = EQUATIONS[name](weights, x_BX[row].tolist(), h_BH[row].tolist())
         assert found[row].tolist() == pytest.approx(wanted, abs=1e-12)
     assert torch.equal(cell.read(state), found)
+
+
+def test_janet_with_beta_0_is_the_gru_without_reset_gate() -> None:
+    cell, other, further = JANET(X, H, beta=0.0).double(), GRUWithoutReset(X, H).double(), JANET(X, H).double()
+    other.load_state_dict(cell.state_dict())
+    further.load_state_dict(cell.state_dict())
+    x_BTX, start_BH = torch.randn(2, 6, X, dtype=DOUBLE), torch.randn(2, H, dtype=DOUBLE)
+    valid_BT = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    found, wanted = (unroll(one, x_BTX, valid_BT, start_BH) for one in (cell, other))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    assert not torch.allclose(unroll(further, x_BTX, valid_BT, start_BH), wanted, atol=1e-3)  # β = 1
+
+
+@pytest.mark.parametrize("reset", ["before", "after"])
+@pytest.mark.parametrize("chosen", range(5))
+def test_forced_gates_make_the_state_depend_on_one_chosen_input(reset: Any, chosen: int) -> None:
+    """z = 0 and r = 0 where the input says so write the candidate, which has forgotten h; z = 1 elsewhere keeps it."""
+    cell, seen = GRU(X, H, reset=reset).double(), []
+    with torch.no_grad():  # the last of the input's numbers is a mark: 1 at the chosen step, 0 elsewhere
+        for linear in (cell.input, cell.hidden):
+            linear.weight[: 2 * H], linear.bias[: 2 * H] = 0.0, 0.0
+        cell.hidden.bias[2 * H :] = 0.0
+        cell.input.weight[:H, -1], cell.input.bias[:H] = -800.0, 400.0  # r
+        cell.input.weight[H : 2 * H, -1], cell.input.bias[H : 2 * H] = -800.0, 400.0  # z
+    cell.register_forward_hook(lambda module, arguments, update: seen.append(update.gates))
+    x_BTX = torch.randn(2, 5, X, dtype=DOUBLE)
+    x_BTX[:, :, -1] = (torch.arange(5) == chosen).double()
+    x_BTX.requires_grad_()
+    start_BH = torch.randn(2, H, dtype=DOUBLE, requires_grad=True)
+    h_BTH = unroll(cell, x_BTX, torch.ones(2, 5, dtype=torch.bool), start_BH)
+
+    for t, gates in enumerate(seen):
+        for gate_BH in gates.values():
+            torch.testing.assert_close(gate_BH, torch.full_like(gate_BH, float(t != chosen)), rtol=0, atol=1e-12)
+    written_BH = torch.tanh(cell.input(x_BTX[:, chosen])[:, 2 * H :])
+    for t in range(5):
+        torch.testing.assert_close(h_BTH[:, t], start_BH if t < chosen else written_BH, rtol=0, atol=1e-12)
+    by_input, by_start = torch.autograd.grad(h_BTH[:, -1].square().sum(), [x_BTX, start_BH])
+    assert [t for t in range(5) if by_input[:, t].abs().max() > 1e-12] == [chosen]
+    assert by_start.abs().max() < 1e-12
 
 
 def test_the_two_places_of_the_reset_gate_differ() -> None:
@@ -176,13 +275,209 @@ def test_gradients_are_those_of_finite_differences(make: Any) -> None:
     assert torch.autograd.gradcheck(lambda x, h: unroll(cell, x, valid_BT, cell.start(h)), (x_BTX, start_BH))
 
 
-def test_dropout_acts_between_layers_and_in_training_only() -> None:
-    dropped, x_BX, h_BH = Stacked((GRU(X, H), GRU(H, H)), Dropout(0.5)), torch.randn(1, X), torch.randn(1, H)
-    results = {tuple(dropped.step(x_BX, dropped.start(h_BH))[0][0].tolist()) for _ in range(20)}
-    bottoms = {tuple(dropped.step(x_BX, dropped.start(h_BH))[1][0].state[0].tolist()) for _ in range(20)}
-    assert len(results) > 1
-    assert len(bottoms) == 1  # the state itself is never dropped
+@every_cell
+def test_sizes_need_only_broadcast(make: Any) -> None:
+    """Many states and many inputs, each with each."""
+    cell, x_BX, h_SH = make(), torch.randn(2, X, dtype=DOUBLE), torch.randn(5, H, dtype=DOUBLE)
+    found_BSH, _ = cell.advance(cell.inputs(x_BX).unsqueeze(1), cell.start(h_SH.unsqueeze(0)))
+    wanted = [cell.step(x_BX, cell.start(h_H.expand(2, H)))[0] for h_H in h_SH]
+    torch.testing.assert_close(found_BSH, torch.stack(wanted, dim=1), rtol=0, atol=1e-12)
+
+
+@every_cell
+def test_what_is_carried_on_keeps_its_precision(make: Any) -> None:
+    cell = make().float()
+    state = cell.start(torch.randn(2, H))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        h_BH, new = cell.step(torch.randn(2, X), state)
+    assert {one.dtype for one in [h_BH, *leaves(new)]} == {torch.float32}
+
+
+@every_unit
+def test_gates_are_told(make: Any) -> None:
+    cell, x_BX, h_BH = make(X, H), torch.randn(2, X), torch.randn(2, H)
+    update = cell(cell.inputs(x_BX), h_BH, cell.start(h_BH))
+    assert torch.equal(cell.read(update.state), cell.step(x_BX, cell.start(h_BH))[0])
+    assert bool(update.gates) != isinstance(cell, Elman)
+    assert len(update.gates) <= cell.product_size // H
+    for gate_BH in update.gates.values():
+        assert gate_BH.shape == (2, H)
+        assert bool(((gate_BH > 0) & (gate_BH < 1)).all())
+
+
+# -------------------------------------------------------------------------------------------------- first weights
+
+
+def test_chrono_biases_are_logarithms_of_a_uniform_time() -> None:
+    torch.manual_seed(2)
+    forget_bias_H, candidate_bias_H = JANET(2, 4000, longest=30.0).input.bias.detach().chunk(2)
+    time_H = forget_bias_H.exp().sort().values
+    assert 1 <= time_H[0] < time_H[-1] <= 30.001
+    torch.testing.assert_close(time_H, torch.linspace(1, 30, 4000), rtol=0, atol=0.8)
+    assert not candidate_bias_H.any()
+
+
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+@pytest.mark.parametrize("dropped", [0.0, 0.5])
+def test_chrono_biases_outlast_the_initialisation_of_a_model(initialisation: str, dropped: float) -> None:
+    settings = RecurrentSettings.model_validate(
+        {
+            "hidden": 64,
+            "cell": {"kind": "janet", "longest": 20},
+            "decoder_layers": 2,
+            "initialisation": initialisation,
+            "dropout": {"state": dropped},
+        }
+    )
+    found = [one for one in build_model(settings, 9, 9).modules() if isinstance(one, JANET)]
+    assert len(found) == 5
+    for cell in found:
+        forget_bias_H, candidate_bias_H = cell.input.bias.detach().chunk(2)
+        assert 1.0 <= float(forget_bias_H.min().exp()) < 4 < 17 < float(forget_bias_H.max().exp()) <= 20.001
+        assert not candidate_bias_H.any()
+
+
+# ------------------------------------------------------------------------------------------- layers and residuals
+
+
+def test_residual_layers_add_up() -> None:
+    """y_1 = h_1, y_n = h_n + y_{n−1}, and layer n reads y_{n−1}."""
+    cell = stacked(GRU, 3, Residual)
+    x_BTX, start_BH = torch.randn(2, 4, X, dtype=DOUBLE), torch.randn(2, H, dtype=DOUBLE)
+    found = unroll(cell, x_BTX, torch.ones(2, 4, dtype=torch.bool), cell.start(start_BH))
+    below, wanted = x_BTX, torch.zeros(2, 4, H, dtype=DOUBLE)
+    for number in range(3):
+        first_BH = torch.zeros_like(start_BH) if number else start_BH
+        h_BTH = unroll(cell.layer(number), below, torch.ones(2, 4, dtype=torch.bool), first_BH)
+        below = wanted = wanted + h_BTH
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+# --------------------------------------------------------------------------------------------------------- dropout
+
+
+@pytest.mark.parametrize("stack", [Stacked, Residual])
+@pytest.mark.parametrize("kind", [Dropout, SentenceDropout])
+def test_dropout_acts_between_layers_and_in_training_only(kind: type[Dropout], stack: type[Stacked]) -> None:
+    dropped, x_BX, h_BH = stack((GRU(X, H), GRU(H, H)), kind(0.5)), torch.randn(1, X), torch.randn(1, H)
+
+    def first() -> tuple[Tensor, State]:
+        return dropped.step(x_BX, dropped.start(h_BH))
+
+    assert len({tuple(first()[0][0].tolist()) for _ in range(20)}) > 1
+    assert len({tuple(first()[1][0].state[0].tolist()) for _ in range(20)}) == 1  # the state itself is never dropped
     dropped.eval()
-    assert torch.equal(dropped.step(x_BX, dropped.start(h_BH))[0], dropped.step(x_BX, dropped.start(h_BH))[0])
-    alone = Stacked([GRU(X, H)], Dropout(0.5))
+    assert torch.equal(first()[0], first()[0])
+    alone = stack([GRU(X, H)], kind(0.5))
     assert torch.equal(alone.step(x_BX, alone.start(h_BH))[0], alone.step(x_BX, alone.start(h_BH))[0])
+
+
+def test_a_new_mask_at_every_position() -> None:
+    dropout, x_BTX = Dropout(0.5), torch.ones(3, 40, 20)
+    assert dropout.start(x_BTX, 20) == ()
+    kept_BTX = dropout(x_BTX)
+    assert set(kept_BTX.unique().tolist()) == {0.0, 2.0}
+    assert len(kept_BTX[0].unique(dim=0)) > 30
+
+
+def test_one_mask_for_all_positions_of_a_sentence() -> None:
+    dropout, x_BTX = SentenceDropout(0.25), torch.ones(200, 5, 30, dtype=DOUBLE)
+    mask_BX = dropout.start(x_BTX, 30)
+    kept_BTX = dropout(x_BTX, mask_BX)
+    assert torch.equal(kept_BTX, kept_BTX[:, :1].expand_as(kept_BTX))
+    assert set(kept_BTX.unique().tolist()) == {0.0, 1 / 0.75}
+    assert len(kept_BTX[:, 0].unique(dim=0)) > 190  # sentences do not share it
+    assert float((kept_BTX == 0).double().mean()) == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(dropout(x_BTX[:, 3], mask_BX), kept_BTX[:, 3])
+    assert not torch.equal(dropout.start(x_BTX, 30), mask_BX)
+    assert dropout.eval().start(x_BTX, 30) == ()
+    assert dropout(x_BTX) is x_BTX
+    assert SentenceDropout(0.0).start(x_BTX, 30) == ()
+
+
+@every_unit
+def test_state_dropout_is_columns_of_u_left_out_for_a_whole_sentence(make: Any) -> None:
+    """U (m ⊙ h) = (U diag m) h: the same cell with other weights is the witness. What is carried on is whole."""
+    unit = make(X, H).double()
+    dropped = StateDropout(unit, 0.5)
+    x_BTX, start_BH = torch.randn(4, 5, X, dtype=DOUBLE), torch.randn(4, H, dtype=DOUBLE)
+    start = dropped.start(start_BH)
+    found_BTH = unroll(dropped, x_BTX, torch.ones(4, 5, dtype=torch.bool), start)
+    assert len(start[1].unique(dim=0)) > 1
+    for row, mask_H in enumerate(start[1]):
+        other = make(X, H).double()
+        other.load_state_dict(unit.state_dict())
+        with torch.no_grad():
+            other.hidden.weight.mul_(mask_H)
+        wanted_BTH = unroll(other, x_BTX[[row]], torch.ones(1, 5, dtype=torch.bool), other.start(start_BH[[row]]))
+        torch.testing.assert_close(found_BTH[[row]], wanted_BTH, rtol=0, atol=1e-12)
+
+
+def test_no_mask_is_left_out_of_training() -> None:
+    """So search has nothing to reorder, and every number is that of the unit."""
+    unit = GRU(X, H)
+    dropped, x_BX, h_BH = StateDropout(unit, 0.5).eval(), torch.randn(2, X), torch.randn(2, H)
+    h_BH, state = dropped.step(x_BX, dropped.start(h_BH))
+    assert len(leaves(state)) == 1
+    assert [key.removeprefix("unit.") for key in dropped.state_dict()] == list(unit.state_dict())
+
+
+# ----------------------------------------------------------------------------------------------------- torch's loop
+
+FUSED = {name: make for name, make in UNITS.items() if make(X, H).kernel is not None}
+# No padding, on the right, on the left, in the middle, everywhere.
+VALID = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1], [1, 0, 0, 1], [0, 0, 0, 0]]).bool()
+
+
+def test_which_cells_have_a_kernel() -> None:
+    assert list(FUSED) == ["gru", "lstm", "rnn"]
+    with pytest.raises(ValueError, match="no kernel for JANET"):
+        fused(JANET(X, H), torch.randn(1, 2, X), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, H))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_equals_plain_in_values_and_gradients(name: str, backward: bool) -> None:
+    cell = FUSED[name](X, H).double()
+    x_BTX = torch.randn(5, 4, X, dtype=DOUBLE).masked_fill(~VALID.unsqueeze(-1), 1e3).requires_grad_()
+    start_BH = torch.randn(5, H, dtype=DOUBLE, requires_grad=True)
+    coefficient_BTH = torch.randn(5, 4, H, dtype=DOUBLE)
+    results = []
+    for way in (fused, unroll):
+        h_BTH = way(cell, x_BTX, VALID, cell.start(start_BH), backward=backward).masked_fill(~VALID.unsqueeze(-1), 0.0)
+        gradients = torch.autograd.grad((h_BTH * coefficient_BTH).sum(), [x_BTX, start_BH, *cell.parameters()])
+        results.append([h_BTH, *gradients])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert not results[0][1][~VALID].any()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", [*CELLS, "dropped"])
+def test_the_fastest_way_equals_plain(name: str, backward: bool) -> None:
+    """In single precision, where torch has other kernels than in double."""
+    cell = StateDropout(LSTM(X, H), 0.0) if name == "dropped" else CELLS[name](X, H)
+    x_BTX = torch.randn(5, 4, X, requires_grad=True)
+    results = []
+    for way in (run, lambda *a, **kw: unroll(*a, cell.start(torch.zeros(5, H)), **kw)):
+        h_BTH = way(cell, x_BTX, VALID, backward=backward).masked_fill(~VALID.unsqueeze(-1), 0.0)
+        results.append([h_BTH, *torch.autograd.grad(h_BTH.square().sum(), [x_BTX, *cell.parameters()])])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cell_that_is_listened_to_takes_every_step() -> None:
+    cell, x_BTX, valid_BT, heard = LSTM(X, H), torch.randn(2, 5, X), torch.ones(2, 5, dtype=torch.bool), []
+    quiet_BTH = run(cell, x_BTX, valid_BT)
+    handle = cell.register_forward_hook(lambda module, arguments, update: heard.append(update))
+    torch.testing.assert_close(run(cell, x_BTX, valid_BT), quiet_BTH)
+    assert [sorted(update.gates) for update in heard] == [["forget", "input", "output"]] * 5
+    handle.remove()
+    run(cell, x_BTX, valid_BT)
+    assert len(heard) == 5
+
+
+def test_autocast_keeps_the_state_of_an_encoder_whole() -> None:
+    cell, x_BTX, valid_BT = LSTM(X, H), torch.randn(2, 5, X), torch.ones(2, 5, dtype=torch.bool)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert run(cell, x_BTX, valid_BT).dtype == torch.float32

@@ -5,7 +5,6 @@ Shapes: B batch, T steps, X size of what is dropped from, H hidden size, G size 
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
