@@ -25,6 +25,7 @@ FLOORS: dict[float, str] = {
     3: "encoder decoder",
     4: "model",
     5: "losses search optim",
+    5.5: "flow",
     6: "recipe report pictures journal",
     6.5: "preparation",
     7: "checkpoint",
