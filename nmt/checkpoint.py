@@ -4,6 +4,7 @@ A checkpoint is a kept directory (:mod:`nmt.kept`): written beside its place, fl
 verified on load. Tensors are safetensors, the rest is JSON: nothing that is loaded can run code.
 
     checkpoints/update-00001200/  model.safetensors optimiser.safetensors random.safetensors state.json
+                                  objective.safetensors, where the objective remembers something
     checkpoints/best-00000900/    model.safetensors state.json
 """
 
@@ -33,13 +34,23 @@ class Checkpoints:
     def __init__(self, directory: Path, warn: Callable[[str], None]) -> None:
         self.directory, self.warn = directory, warn
 
-    def save(self, update: int, model: nn.Module, optimiser: Optimizer, state: Mapping[str, Any], keep: int) -> None:
+    def save(
+        self,
+        update: int,
+        model: nn.Module,
+        optimiser: Optimizer,
+        objective: nn.Module,
+        state: Mapping[str, Any],
+        keep: int,
+    ) -> None:
         """Keep everything of this update; the last ``keep`` stay, and the last ``keep`` of those of a validation."""
 
         def build(directory: Path) -> None:
             save_file(_weights(model), directory / "model.safetensors")
             save_file(_optimiser_tensors(optimiser), directory / "optimiser.safetensors")
-            save_file(_random_states(), directory / "random.safetensors")
+            save_file(random_states(), directory / "random.safetensors")
+            if remembered := _weights(objective):
+                save_file(remembered, directory / "objective.safetensors")
             (directory / "state.json").write_text(json.dumps(dict(state), indent=1), encoding="utf-8")
 
         place = kept_directory(self._place("update", update), _KEY, build)
@@ -72,11 +83,16 @@ class Checkpoints:
         """The checkpoints of a name, oldest first, unverified."""
         return sorted(self.directory.glob(f"{name}-*"))
 
-    def resume(self, place: Path, model: nn.Module, optimiser: Optimizer) -> dict[str, Any]:
-        """Put a checkpoint's weights, optimiser state and random states in place; returns its other state."""
+    def resume(self, place: Path, model: nn.Module, optimiser: Optimizer, objective: nn.Module) -> dict[str, Any]:
+        """Put a checkpoint's weights, optimiser state and random states in place; returns its other state.
+
+        What the objective remembers begins anew where the checkpoint is older than the format that keeps it.
+        """
         load_weights(place, model)
+        if (place / "objective.safetensors").exists():
+            load_weights(place, objective, "objective.safetensors")
         _restore_optimiser(optimiser, load_file(place / "optimiser.safetensors"))
-        _restore_random_states(load_file(place / "random.safetensors"))
+        restore_random_states(load_file(place / "random.safetensors"))
         return read_state(place)
 
     def average(self, count: int) -> dict[str, Tensor]:
@@ -119,12 +135,12 @@ def _of_validation(place: Path) -> bool:
         return False
 
 
-def load_weights(place: Path, model: nn.Module) -> None:
+def load_weights(place: Path, model: nn.Module, file: str = "model.safetensors") -> None:
     """Put a checkpoint's weights into a model.
 
     Raises ``InputError`` when they are not the weights of such a model: the first name or shape that differs.
     """
-    stored, wanted = load_file(place / "model.safetensors"), _weights(model)
+    stored, wanted = load_file(place / file), _weights(model)
     for name in sorted(stored.keys() | wanted.keys()):
         if name not in stored or name not in wanted:
             raise InputError(f"{place}: {name} is {'missing' if name in wanted else 'unknown'}: not of this model")
@@ -162,7 +178,8 @@ def _restore_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> N
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _random_states() -> dict[str, Tensor]:
+def random_states() -> dict[str, Tensor]:
+    """Where torch's random generators stand, on every device there is."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -171,7 +188,8 @@ def _random_states() -> dict[str, Tensor]:
     return states
 
 
-def _restore_random_states(states: Mapping[str, Tensor]) -> None:
+def restore_random_states(states: Mapping[str, Tensor]) -> None:
+    """Let them stand there again."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

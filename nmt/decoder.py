@@ -1,7 +1,8 @@
-"""The recurrent decoder: its first state, the three ways to wire cell and attention, and its output layer.
+"""The recurrent decoder: its first state, the ways to wire cell and attention, and its output layer.
 
 Shapes: B batch (or hypotheses), T target positions, S source positions, D embedding size, H hidden size,
-E memory or context size, G size of a cell's input product, O output size of a wiring, V vocabulary size.
+E memory or context size, G size of a cell's input product, O output size of a wiring, V vocabulary size;
+N real target positions of a batch.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nmt.attention import Attention, Glance, Memory
 from nmt.attention.base import Keys
 from nmt.cells import Dropout, Stacked
+from nmt.layers import Readout, at_least_float32
 from nmt.tree import State
+from nmt.vocabulary import PAD
 
 
 class MeanStart(nn.Module):
@@ -62,6 +66,7 @@ class Wiring(nn.Module):
     with. As in a cell, what needs no state (:meth:`inputs`) is apart from the step.
     """
 
+    feeds: bool = True  # the state reads what was seen
     output_size: int
 
     def __init__(self, make_stack: MakeStack, layers: int, input_size: int, attention: Attention) -> None:
@@ -147,10 +152,25 @@ class UpdateThenLook(Wiring):
         return output_BO, glance, (below, output_BO), attended
 
 
+class Unfed(Wiring):
+    """s_j = cell(E[y_{j−1}], s_{j−1}); c_j = att(H, s_j): update, then look, without input feeding.
+
+    The context reaches the readout alone, so that no state depends on what was seen before: given the target words, the
+    looks know nothing of each other (Wu, Shapiro and Cotterell 2018)."""
+
+    feeds = False
+
+    def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
+        output_BO, state = self.cells.advance(product_BG, state)
+        glance, attended = self.look(output_BO, keys, attended)
+        return output_BO, glance, state, attended
+
+
 WIRINGS: dict[str, type[Wiring]] = {
     "look-then-update": LookThenUpdate,
     "conditional": Conditional,
     "update-then-look": UpdateThenLook,
+    "unfed": Unfed,
 }
 
 
@@ -170,7 +190,7 @@ class RecurrentDecoder(nn.Module):
         embedding: nn.Embedding,
         start: nn.Module,
         wiring: Wiring,
-        readout: nn.Module,
+        readout: Readout,
         output: nn.Linear,
         *,
         dropout: type[Dropout] = Dropout,
@@ -187,7 +207,9 @@ class RecurrentDecoder(nn.Module):
         mask = self.embedding_dropout.start(memory.value_BSE, self.embedding.embedding_dim)
         return DecoderState(recurrent, self.wiring.attention.start(memory.valid_BS), mask)
 
-    def forward(self, token_BT: Tensor, keys: Keys, state: DecoderState) -> tuple[Tensor, Glance, DecoderState]:
+    def forward(
+        self, token_BT: Tensor, memory: Memory, keys: Keys, state: DecoderState
+    ) -> tuple[Tensor, Glance, DecoderState]:
         """Logits (B, T, V) of the words after ``token_BT``, what was seen at each, and the state after the last."""
         recurrent, attended, mask = state
         embedded_BTD = self.embedding_dropout(self.embedding(token_BT), mask)
@@ -198,5 +220,50 @@ class RecurrentDecoder(nn.Module):
             outputs.append(output_BO)
             glances.append(glance)
         seen = Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True)))
-        readout_BTR = self.readout(torch.stack(outputs, dim=1), embedded_BTD, seen.context_BTE)
-        return self.output(self.output_dropout(readout_BTR)), seen, DecoderState(recurrent, attended, mask)
+        logit_BTV = self.logits(token_BT, torch.stack(outputs, dim=1), embedded_BTD, seen, memory)
+        return logit_BTV, seen, DecoderState(recurrent, attended, mask)
+
+    def logits(
+        self, token_BT: Tensor, output_BTO: Tensor, embedded_BTD: Tensor, seen: Glance, memory: Memory
+    ) -> Tensor:
+        """From the decoder's output, the words before and what was seen: logits (B, T, V) of the words that follow."""
+        logit_BTV: Tensor = self.output(self.output_dropout(self.readout(output_BTO, embedded_BTD, seen.context_BTE)))
+        return logit_BTV
+
+
+class MarginalDecoder(RecurrentDecoder):
+    """log p(y_t | y_<t, x) = log Σ_i α_ti p(y_t | s_t, E[y_{t−1}], h_i), the exact marginal over where to look.
+
+    The likelihood of which hard attention maximises a bound, where the state does not depend on what was seen (Wu,
+    Shapiro and Cotterell 2018; Deng et al. 2018, section 3.1). The logits are these log-probabilities, 0 after padding.
+    A softmax over the vocabulary for every source position costs S times that of one context.
+    """
+
+    CHUNK = 2**24  # numbers of (N, S, V) held at once; more are computed in pieces, again when the gradient is
+
+    def logits(
+        self, token_BT: Tensor, output_BTO: Tensor, embedded_BTD: Tensor, seen: Glance, memory: Memory
+    ) -> Tensor:
+        readout_BTSR = self.output_dropout(self.readout.everywhere(output_BTO, embedded_BTD, memory.value_BSE))
+        real_BT = token_BT != PAD  # nothing follows padding
+        readout_NSR, weight_NS = readout_BTSR[real_BT], at_least_float32(seen.weight_BTS[real_BT])
+        tiny = torch.finfo(weight_NS.dtype).tiny
+        impossible_NS = ~memory.valid_BS.unsqueeze(1).expand_as(seen.weight_BTS)[real_BT]
+        log_weight_NS = weight_NS.clamp(min=tiny).log().masked_fill(impossible_NS, -torch.inf)
+        rows = max(1, self.CHUNK // (readout_NSR.shape[1] * self.output.out_features))
+        pieces = list(zip(torch.split(readout_NSR, rows), torch.split(log_weight_NS, rows), strict=True))
+        if len(pieces) == 1:
+            log_NV = self.mixture(*pieces[0])
+        else:
+            log_NV = torch.cat([checkpoint(self.mixture, *piece, use_reentrant=False) for piece in pieces])
+        mask_BT1 = real_BT.unsqueeze(-1)
+        return log_NV.new_zeros(*real_BT.shape, log_NV.shape[-1]).masked_scatter(mask_BT1, log_NV)
+
+    def mixture(self, readout_NSR: Tensor, log_weight_NS: Tensor) -> Tensor:
+        """log Σ_i α_i softmax(W t_i + b), (N, V)."""
+        logit_NSV = at_least_float32(self.output(readout_NSR))
+        log_weight_NS = log_weight_NS - logit_NSV.logsumexp(dim=-1)
+        return (logit_NSV + log_weight_NS.unsqueeze(-1)).logsumexp(dim=1)
+
+
+OUTPUTS: dict[str, type[RecurrentDecoder]] = {"expectation": RecurrentDecoder, "marginal": MarginalDecoder}

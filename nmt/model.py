@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from nmt.attention import ATTENTIONS, Attention, Memory
 from nmt.attention.base import Keys
 from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
-from nmt.decoder import STARTS, WIRINGS, DecoderState, RecurrentDecoder
+from nmt.decoder import OUTPUTS, STARTS, WIRINGS, DecoderState, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
-from nmt.layers import READOUTS
+from nmt.layers import READOUTS, modes_kept
 from nmt.settings import Choice, Settings, choice
 from nmt.tree import State
 from nmt.vocabulary import PAD
@@ -60,6 +60,16 @@ class Model(nn.Module):
         trace, _ = self.decode(input_BT, memory, self.start(memory))
         return trace
 
+    @torch.no_grad()
+    def predict(self, input_BT: Tensor, memory: State) -> Trace:
+        """The trace of whole given targets as it is out of training, even in it: no dropout, no sampling, no gradient.
+
+        What is encoded already stays as it is."""
+        with modes_kept(self):
+            self.eval()
+            trace, _ = self.decode(input_BT, memory, self.start(memory))
+        return trace
+
 
 class Encoded(NamedTuple):
     """The encoder's memory with what the attention computed from it."""
@@ -83,7 +93,7 @@ class EncoderDecoder(Model):
         return self.decoder.start(memory.memory)
 
     def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
-        logit_BTV, seen, state = self.decoder(token_BT, memory.keys, state)
+        logit_BTV, seen, state = self.decoder(token_BT, memory.memory, memory.keys, state)
         fertility_BS = self.decoder.wiring.attention.fertilities(memory.keys, memory.memory.valid_BS)
         return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
 
@@ -109,10 +119,11 @@ class RecurrentSettings(Settings):
     decoder_layers: Size = 1
     residual: bool = False  # whether each layer but the first adds to what it reads
     attention: Annotated[Choice, choice(ATTENTIONS, "bahdanau")] = Choice("bahdanau")
-    wiring: Literal["look-then-update", "conditional", "update-then-look"] = "conditional"
+    wiring: Literal["look-then-update", "conditional", "update-then-look", "unfed"] = "conditional"
     start: Literal["mean", "backward"] = "mean"
     readout: Literal["tanh", "maxout", "direct"] = "tanh"
     readout_size: Size | None = None  # null: the embedding's; for a direct readout, the hidden size
+    output: Literal["expectation", "marginal"] = "expectation"  # words from the context, or from each source position
     tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
     dropout: Dropout = Dropout()
     initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
@@ -138,12 +149,28 @@ class RecurrentSettings(Settings):
                 raise ValueError(
                     f"readout_size {self.readout_size} must be the hidden size {self.hidden} for a direct readout"
                 )
+        if self.output == "marginal":
+            if WIRINGS[self.wiring].feeds:
+                raise ValueError(
+                    f'output "marginal" is exact only where no state reads the context, as the wiring "{self.wiring}" '
+                    'does; choose the wiring "unfed"'
+                )
+            if not self._attention_without_weights().sums_memory:
+                raise ValueError(
+                    'output "marginal" needs an attention whose context is a weighted sum of the memory, which '
+                    f'"{self.attention.kind}" is not; choose another attention, or the output "expectation"'
+                )
         if self.tie != "none" and self.readout_width != self.embedding:
             raise ValueError(
                 f'tie "{self.tie}" needs a readout as wide as the embedding: '
                 f"{self.readout_width} is not {self.embedding}"
             )
         return self
+
+    def _attention_without_weights(self) -> Attention:
+        with torch.device("meta"):
+            made: Attention = self.attention.build(ATTENTIONS, self.hidden, 2 * (self.encoder_hidden or self.hidden))
+        return made
 
     @property
     def readout_width(self) -> int:
@@ -190,7 +217,7 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
     )
     target_embedding = nn.Embedding(target_words, settings.embedding, padding_idx=PAD)
     output = nn.Linear(settings.readout_width, target_words)
-    decoder = RecurrentDecoder(
+    decoder = OUTPUTS[settings.output](
         target_embedding,
         STARTS[settings.start](encoder.memory_size, settings.hidden),
         wiring,

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 
 from nmt.errors import InputError
-from nmt.losses import PartSettings
-from nmt.model import RecurrentSettings
+from nmt.losses import LOSSES, PartSettings
+from nmt.model import RecurrentSettings, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES
 from nmt.search import SearchSettings
 from nmt.settings import Choice, FilePath, Settings, choice, dump, load, plain
 from nmt.text import write_lines
 from nmt.version import VERSION
-from nmt.vocabulary import VocabularySettings
+from nmt.vocabulary import SPECIAL, VocabularySettings
 
 # The resolved recipe's place in a run directory.
 RECIPE_FILE = "recipe.yaml"
@@ -59,6 +60,7 @@ class TrainingSettings(Settings):
     batch_tokens: Count | None = 4000  # positions of the longer side in a batch, padding counted
     batch_sentences: Count | None = None
     accumulate: Count = 1  # batches whose gradients make one update
+    samples: Count = 1  # times each pair is decoded, sampling anew; its loss is the mean over them
     objective: Annotated[tuple[PartSettings, ...], Field(min_length=1)] = (PartSettings(loss=Choice("cross-entropy")),)
     optimiser: Annotated[Choice, choice(OPTIMISERS, "adam")] = Choice("adam")
     schedule: Annotated[Choice, choice(SCHEDULES, "constant")] = Choice("constant")
@@ -81,6 +83,9 @@ class TrainingSettings(Settings):
         kinds = [part.loss.kind for part in self.objective]
         if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
             raise ValueError(f"the objective names {', '.join(sorted(twice))} more than once; give it one weight")
+        baselines = [part.loss.settings.get("baseline") for part in self.objective]
+        if self.samples == 1 and Choice("other-samples") in baselines:
+            raise ValueError('the baseline "other-samples" needs training.samples: 2 at least')
         if self.average > self.keep:
             raise ValueError(f"average {self.average} needs as many checkpoints kept, not {self.keep}")
         return self
@@ -101,6 +106,17 @@ class Recipe(Settings):
     def _ties_need_one_vocabulary(self) -> Self:
         if self.model.tie == "all" and not self.text.joint:
             raise ValueError('model.tie "all" needs text.joint: true, one vocabulary for both sides')
+        return self
+
+    @model_validator(mode="after")
+    def _losses_have_what_they_read(self) -> Self:
+        if readers:
+            with torch.device("meta"):
+                attention = build_model(self.model, len(SPECIAL), len(SPECIAL)).decoder.wiring.attention
+                raise ValueError(
+                    f'the loss "{readers[0]}" compares with the fertility of each source position, which '
+                    "without it, fertility: null in it, or the loss doubly-stochastic"
+                )
         return self
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,13 +25,19 @@ from nmt.errors import InputError
 from nmt.journal import Journal
 from nmt.losses import Objective
 from nmt.losses.likelihood import CrossEntropy
+from nmt.losses.reinforce import sampling_figures
 from nmt.metrics import bleu
-from nmt.model import EncoderDecoder, build_model
+from nmt.model import EncoderDecoder, Trace, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES, Schedule
 from nmt.preparation import VOCABULARIES, Data, save_vocabularies
 from nmt.recipe import Recipe
 from nmt.text import read_lines
 from nmt.translator import CHECKPOINTS, Translator, choose_device
+from nmt.tree import repeat
+from nmt.variance import gradient_variance, only_sampling
+
+# Gradients of one batch from whose spread their variance is measured, at every line of the log.
+PASSES = 4
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -52,6 +58,14 @@ class Progress:
     schedule: dict[str, Any] = field(default_factory=dict)
 
 
+class Losses(NamedTuple):
+    """What a batch gives: the objective of every sentence, its parts by name, and sums over what attention sampled."""
+
+    total_B: Tensor
+    parts: dict[str, Tensor]
+    sampling: dict[str, Tensor]
+
+
 class Trainer:
     """A model in training: :meth:`run` goes from wherever the run stands to its end."""
 
@@ -65,7 +79,7 @@ class Trainer:
         self.model: EncoderDecoder = build_model(recipe.model, *map(len, data.vocabularies)).to(self.device)
         self.optimiser = self.settings.optimiser.build(OPTIMISERS, self.model.parameters())
         self.schedule: Schedule = self.settings.schedule.build(SCHEDULES)
-        self.objective = Objective(self.settings.objective)
+        self.objective = Objective(self.settings.objective).to(self.device)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.progress = Progress()
         self.checkpoints = Checkpoints(run / CHECKPOINTS, journal.say)
@@ -100,7 +114,7 @@ class Trainer:
             raise InputError(
                 f"{place}: the training text has changed since this run began; choose another directory with --run"
             )
-        state = self.checkpoints.resume(place, self.model, self.optimiser)
+        state = self.checkpoints.resume(place, self.model, self.optimiser, self.objective)
         self.progress = Progress(**state["progress"])
         self.schedule.restore(self.progress.schedule)
         self.journal.say(f"going on from update {self.progress.update} (epoch {self.progress.epoch})")
@@ -125,13 +139,14 @@ class Trainer:
         rest = iter(batches[progress.batch :])
         while group := list(islice(rest, settings.accumulate)):
             started = time.monotonic()
-            self.train_step([gather(self.data.train, numbers) for numbers in group], tally)
+            batches_of_update = [gather(self.data.train, numbers) for numbers in group]
+            self.train_step(batches_of_update, tally)
             progress.update += 1
             progress.batch += len(group)
             progress.seconds += time.monotonic() - started
             self.journal.advance(len(group))
             if progress.update % settings.log_every == 0:
-                self.log(tally)
+                self.log(tally, batches_of_update[-1])
                 tally = Tally(time.monotonic())
             if progress.batch == len(batches):
                 self.journal.end_epoch()
@@ -153,13 +168,14 @@ class Trainer:
     def train_step(self, batches: Sequence[Batch], tally: Tally) -> None:
         """One update from the gradient of one or several batches, each token of them weighing the same."""
         self.model.train()
+        self.objective.train()
         update, settings = self.progress.update + 1, self.settings
         tokens = sum(int(batch.target_valid_BT.sum()) for batch in batches)
         self.optimiser.zero_grad()
         for batch in batches:
-            total_B, parts = self.losses(batch.to(self.device), update)
-            torch.autograd.backward(total_B.sum() / tokens)
-            tally.add(parts)
+            losses = self.losses(batch.to(self.device), update)
+            torch.autograd.backward(losses.total_B.sum() / tokens)
+            tally.add(losses.parts, losses.sampling)
         clip = math.inf if settings.clip is None else settings.clip
         tally.norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         tally.tokens += tokens
@@ -168,12 +184,22 @@ class Trainer:
             group["lr"] = rate * factor
         self.optimiser.step()
 
-    def losses(self, batch: Batch, update: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of every sentence of a batch, and its parts by name."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            trace = self.model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
-        total_B, parts = self.objective(trace, batch, update)
-        return total_B, parts
+    def losses(self, batch: Batch, update: int) -> Losses:
+        """The objective of every sentence of a batch, encoded once and decoded as often as the samples ask for."""
+        samples, model = self.settings.samples, self.model
+        coarse = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+        with coarse:
+            memory = repeat(model.encode(batch.source_BS, batch.source_valid_BS), samples)
+            many: Batch = repeat(batch, samples)
+            trace, _ = model.decode(many.input_BT, memory, model.start(memory))
+
+        def predict() -> Trace:
+            with coarse:
+                return model.predict(many.input_BT, memory)
+
+        total, parts = self.objective(trace, many, update, predict)
+        mean = {name: one.unflatten(0, (-1, samples)).mean(dim=1) for name, one in {**parts, "": total}.items()}
+        return Losses(mean.pop(""), mean, sampling_figures(trace, many))
 
     def check(self, tally: Tally) -> None:
         """Raises ``InputError`` when the loss or the gradient is no longer a number: such weights are never kept."""
@@ -184,15 +210,32 @@ class Trainer:
                 "training.optimiser.rate or training.clip"
             )
 
-    def log(self, tally: Tally) -> None:
-        """A line for people and one for programs. Raises ``InputError`` when the loss is no longer a number."""
+    def log(self, tally: Tally, batch: Batch) -> None:
+        """A line for people and one for programs, with the variance of the gradient of a batch where something sampled.
+
+        Raises ``InputError`` when the loss is no longer a number.
+        """
         self.check(tally)
         update, progress = self.progress.update, self.progress
         values = tally.values()
+        if "entropy of choice" in values:
+            values |= self.vary(batch)
         rate = self.optimiser.param_groups[0]["lr"]
         self.journal.record("train", update, {**values, "rate": rate, "epoch": progress.epoch})
         told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self.journal.say(f"epoch {progress.epoch}  update {update}  {told}  rate {rate:.3g}")
+
+    def vary(self, batch: Batch) -> dict[str, float]:
+        """The variance of the gradient that a batch gives, in itself and relative to its squared norm.
+
+        Over :data:`PASSES` passes that differ in what they sample and in nothing else; it changes nothing."""
+        update, tokens = self.progress.update, int(batch.target_valid_BT.sum())
+        batch = batch.to(self.device)
+        with only_sampling(self.model, self.objective):
+            variance, relative = gradient_variance(
+                lambda: self.losses(batch, update).total_B.sum() / tokens, list(self.model.parameters()), PASSES
+            )
+        return {"gradient variance": variance, "relative variance": relative}
 
     def validate(self) -> None:
         """Judge the model on the development set, keep the weights when they are the best so far, and a checkpoint."""
@@ -235,7 +278,8 @@ class Trainer:
         progress = self.progress
         progress.schedule = self.schedule.state()
         state = {"data": self.data.train.key, "progress": asdict(progress)}
-        self.checkpoints.save(progress.update, self.model, self.optimiser, state, self.settings.keep)
+        keep = self.settings.keep
+        self.checkpoints.save(progress.update, self.model, self.optimiser, self.objective, state, keep)
         self.saved_at = time.monotonic()
 
     def keep_final(self) -> None:
@@ -253,22 +297,28 @@ class Tally:
 
     def __init__(self, since: float) -> None:
         self.since, self.tokens, self.norm = since, 0, torch.zeros(())
-        self._sums: dict[str, Tensor] = {}
+        self._parts: dict[str, Tensor] = {}
+        self._sampling: dict[str, Tensor] = {}
 
-    def add(self, parts: dict[str, Tensor]) -> None:
-        """The parts (B,) of one batch's objective."""
-        for name, part_B in parts.items():
-            self._sums[name] = self._sums.get(name, 0) + part_B.detach().sum()
+    def add(self, parts: dict[str, Tensor], sampling: dict[str, Tensor] | None = None) -> None:
+        """The parts (B,) of one batch's objective, and what :func:`~nmt.losses.reinforce.sampling_figures` tells."""
+        for sums, news in ((self._parts, parts), (self._sampling, sampling or {})):
+            for name, one in news.items():
+                sums[name] = sums.get(name, 0) + one.detach().sum()
 
     def values(self) -> dict[str, float]:
-        """Each part a token, the norm of the last gradient before clipping, and target tokens a second.
+        """Each part a token, the norm of the last gradient before clipping, and target tokens a second; where attention
+        sampled, the mean entropy (nats) of what it sampled from and the share of these steps that have collapsed.
 
         Nothing where nothing has happened yet."""
         if not self.tokens:
             return {}
-        parts = {name: float(total) / self.tokens for name, total in self._sums.items()}
-        seconds = time.monotonic() - self.since
-        return {**parts, "gradient": float(self.norm), "tokens/s": self.tokens / seconds}
+        values = {name: float(total) / self.tokens for name, total in self._parts.items()}
+        values["gradient"] = float(self.norm)
+        if steps := float(self._sampling.get("sampled", 0)):
+            values["entropy of choice"] = float(self._sampling["entropy"]) / steps
+            values["collapsed"] = float(self._sampling["collapsed"]) / steps
+        return {**values, "tokens/s": self.tokens / (time.monotonic() - self.since)}
 
 
 def plan_epoch(train: Bitext, recipe: Recipe, epoch: int) -> list[Any]:

@@ -41,7 +41,7 @@ def linear(value: float) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 def save(checkpoints: Checkpoints, update: int, value: float, *, validated: bool = True, keep: int = 9) -> Path:
     state = {"progress": {"update": update, "validated": update if validated else 0}}
-    checkpoints.save(update, *linear(value), state, keep)
+    checkpoints.save(update, *linear(value), nn.Identity(), state, keep)
     return checkpoints.all()[-1]
 
 
@@ -59,7 +59,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     model, optimiser = linear(9.0)
     wanted = linear(0.25)[1].state_dict()["state"][0]
     torch.rand(5)
-    state = checkpoints.resume(place, model, optimiser)
+    state = checkpoints.resume(place, model, optimiser, nn.Identity())
     assert model.state_dict()["weight"].item() == 0.25
     assert torch.equal(torch.get_rng_state(), randomness)
     assert state["progress"]["update"] == 7

@@ -19,6 +19,7 @@ from nmt.decoder import (
     LookThenUpdate,
     MeanStart,
     RecurrentDecoder,
+    Unfed,
     UpdateThenLook,
     Wiring,
 )
@@ -174,10 +175,23 @@ def update_then_look(wiring: UpdateThenLook, embedded_BTD: Tensor, see: Callable
     return outputs, contexts
 
 
+def unfed(wiring: Unfed, embedded_BTD: Tensor, see: Callable, start_BH: Tensor) -> tuple:
+    """s_j = cell(E[y_{j−1}], s_{j−1}); c_j = att(H, s_j)."""
+    layers = [witness(cell) for cell in wiring.cells.cells]
+    s, outputs, contexts = [start_BH] * len(layers), [], []
+    for below in embedded_BTD.unbind(dim=1):
+        for number, layer in enumerate(layers):
+            below = s[number] = layer(below, s[number])
+        outputs.append(s[-1])
+        contexts.append(see(s[-1]))
+    return outputs, contexts
+
+
 EQUATIONS = {
     "look-then-update": look_then_update,
     "conditional": conditional,
     "update-then-look": update_then_look,
+    "unfed": unfed,
 }
 
 
@@ -210,7 +224,7 @@ def test_logits_are_the_output_layer_over_the_readout(kind: str) -> None:
     readout = TanhReadout(wiring.output_size, D, E, 3)
     decoder = RecurrentDecoder(nn.Embedding(7, D), MeanStart(E, H), wiring, readout, nn.Linear(3, 7)).double()
     memory, token_BT = a_memory(), torch.randint(1, 7, (B, T))
-    logit_BTV, _, _ = decoder(token_BT, wiring.attention.precompute(memory), decoder.start(memory))
+    logit_BTV, _, _ = decoder(token_BT, memory, wiring.attention.precompute(memory), decoder.start(memory))
     embedded_BTD = decoder.embedding(token_BT)
     output_BTO, context_BTE = run(wiring, embedded_BTD, memory, decoder.initial(memory))
     wanted = decoder.output(torch.tanh(readout.combine(torch.cat([output_BTO, embedded_BTD, context_BTE], dim=-1))))

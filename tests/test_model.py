@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nmt.batching import collate
 from nmt.cells import CELLS, Cell
-from nmt.decoder import STARTS, WIRINGS
+from nmt.decoder import OUTPUTS, STARTS, WIRINGS
 from nmt.errors import InputError
 from nmt.layers import READOUTS
 from nmt.losses.likelihood import CrossEntropy
@@ -56,6 +56,8 @@ REST = EMBEDDINGS + ENCODER + START + READOUT + OUTPUT
         ({"attention": {"kind": "bahdanau", "size": 5}}, REST + 5 * 4 + 5 * 8 + 5 + GRU_3 + GRU_8),
         ({"wiring": "look-then-update"}, REST + BAHDANAU + GRU_3 + 12 * 8),
         ({"wiring": "update-then-look"}, REST + BAHDANAU + GRU_3 + 12 * 4 + (4 * 12 + 4)),
+        ({"wiring": "unfed"}, REST + BAHDANAU + GRU_3),
+        ({"wiring": "unfed", "output": "marginal"}, REST + BAHDANAU + GRU_3),
         ({"decoder_layers": 3}, REST + BAHDANAU + GRU_3 + GRU_8 + 2 * GRU_4),
         ({"encoder_layers": 2}, REST + BAHDANAU + GRU_3 + GRU_8 + 2 * GRU_8),
         # A memory of 4: START, the encoder and all that reads the memory are smaller; two GRUs of 3 and 2.
@@ -139,6 +141,16 @@ def test_tied_weights_are_one_weight(tie: str, kept: int) -> None:
             {"tie": "all", "readout": "direct", "wiring": "update-then-look"},
             'tie "all" needs a readout as wide as the embedding: 4 is not 3',
         ),
+        ({"output": "marginal"}, 'exact only where no state reads the context, as the wiring "conditional" does'),
+        (
+            {"output": "marginal", "wiring": "unfed", "attention": "gatt"},
+            'needs an attention whose context is a weighted sum of the memory, which "gatt" is not',
+        ),
+        (
+            {"output": "marginal", "wiring": "unfed", "attention": "hard"},
+            'which "hard" is not; choose another attention, or the output "expectation"',
+        ),
+        ({"readout": "direct", "wiring": "unfed"}, "would hide the context from the output"),
         ({"cell": "elmo"}, 'unknown kind "elmo"; known here: gru'),
         ({"attention": "bahdanow"}, 'did you mean "bahdanau"'),
         ({"hidden": 0}, "greater than or equal to 1"),
@@ -184,7 +196,13 @@ def test_a_direct_readout_of_the_hidden_size_may_be_said() -> None:
 
 @pytest.mark.parametrize(
     ("field", "table"),
-    [("wiring", WIRINGS), ("start", STARTS), ("readout", READOUTS), ("initialisation", INITIALISATIONS)],
+    [
+        ("wiring", WIRINGS),
+        ("start", STARTS),
+        ("readout", READOUTS),
+        ("output", OUTPUTS),
+        ("initialisation", INITIALISATIONS),
+    ],
 )
 def test_the_settings_name_every_member_of_the_table(field: str, table: dict) -> None:
     assert list(get_args(RecurrentSettings.model_fields[field].annotation)) == list(table)

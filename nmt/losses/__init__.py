@@ -17,6 +17,7 @@ from nmt.losses.base import Loss
 from nmt.losses.coverage import Coverage, DoublyStochastic
 from nmt.losses.likelihood import CrossEntropy
 from nmt.model import Trace
+from nmt.losses.reinforce import Entropy, Reinforce
 from nmt.settings import Choice, Settings, choice
 
 # A loss is added by writing its class in a file of this package and its line here.
@@ -25,6 +26,8 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "coverage": Coverage,
     "doubly-stochastic": DoublyStochastic,
 }
+    "reinforce": Reinforce,
+    "entropy": Entropy,
 
 
 class PartSettings(Settings):
@@ -47,12 +50,18 @@ class Objective(nn.Module):
         self.losses = nn.ModuleList(part.loss.build(LOSSES) for part in settings)
         self.settings = tuple(settings)
 
-    def forward(self, trace: Trace, batch: Batch, update: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective (B,) at an update, and the unweighted parts (B,) it is made of."""
+    def forward(
+        self, trace: Trace, batch: Batch, update: int, predict: Callable[[], Trace] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective (B,) at an update, and the unweighted parts (B,) it is made of.
+
+        ``predict`` decodes the same targets as out of training; it is called only for a loss that compares.
+        """
         parts: dict[str, Tensor] = {}
         total = torch.zeros(len(trace.logit_BTV), device=trace.logit_BTV.device)
         for loss, part in zip(self.losses, self.settings, strict=True):
             if update >= part.start:
-                parts[part.loss.kind] = loss(trace, batch)
+                compared = (predict(),) if loss.compares and predict else ()
+                parts[part.loss.kind] = loss(trace, batch, *compared)
                 total = total + part.weight * parts[part.loss.kind]
         return total, parts

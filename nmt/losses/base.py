@@ -5,6 +5,7 @@ Shapes: B sentences, T target positions, S source positions, V target vocabulary
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from nmt.batching import Batch
@@ -24,3 +25,12 @@ def real_weights(trace: Trace, batch: Batch) -> Tensor:
     """The attention (B, T, S) of real target positions to real source positions, 0 elsewhere."""
     real_BTS = batch.target_valid_BT.unsqueeze(2) & batch.source_valid_BS.unsqueeze(1)
     return at_least_float32(trace.weight_BTS).masked_fill(~real_BTS, 0.0)
+def word_log_probs(trace: Trace, batch: Batch) -> Tensor:
+    """log p(y_t) of every word of the target (B, T), 0 at padding."""
+    real_BT = batch.target_valid_BT
+    # Only real positions meet the softmax.
+    log_NV = torch.log_softmax(at_least_float32(trace.logit_BTV[real_BT]), dim=-1)
+    log_N = log_NV.gather(1, batch.target_BT[real_BT].unsqueeze(1)).squeeze(1)
+    return log_N.new_zeros(real_BT.shape).masked_scatter(real_BT, log_N)
+
+
