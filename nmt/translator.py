@@ -163,7 +163,7 @@ class Translator:
 
 
 def _replaced(settings: SearchSettings, changes: Mapping[str, object]) -> SearchSettings:
-    values = {**settings.model_dump(), **changes}
+    values = {**dict(settings), **changes}
     if "n_best" in changes and "beam" not in changes:
         values["beam"] = max(settings.beam, settings.model_copy(update=dict(changes)).n_best)
     try:

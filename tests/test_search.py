@@ -1,26 +1,18 @@
-"""Search against brute force over all translations, on a toy language whose probabilities plain Python computes too."""
+"""Search against brute force over all translations, against the plainest search, and against forced decoding."""
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-import pydantic
 import pytest
 import torch
-from references import every_translation, log_softmax
-from torch import Tensor
+from references import every_translation
+from searching import SOURCE, SOURCES, WORDS, WORDY, Toy, V, a_model, batch_of, ranked, searched
 
-from nmt.batching import Batch, collate
-from nmt.model import EncoderDecoder, Model, RecurrentSettings, Trace, build_model
-from nmt.search import RANKINGS, Hypothesis, SearchSettings, beam_search, force
-from nmt.settings import Choice
+from nmt.model import Model
+from nmt.search import NORMALISATIONS, Hypothesis, SearchSettings, force
 from nmt.vocabulary import BOS, EOS, PAD, UNK
-
-V = 6
-WORDS = [UNK, 4, 5]
 
 
 @pytest.fixture(autouse=True)
@@ -29,88 +21,7 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
-class Toy(Model):
-    """A language in which the next word depends on the source, on the two words before and on all words so far.
-
-    The state is the record of a hypothesis, so a state that search mixes up says other words and looks elsewhere.
-    """
-
-    def __init__(self, bias: Sequence[float] = (0.0,) * V) -> None:
-        super().__init__()
-        self.bias = list(bias)
-
-    def table(self, source: Sequence[int]) -> list:
-        """table[word before last][last word][next word] of a sentence."""
-        draw = random.Random(str(list(source)))
-        return [[[draw.gauss(self.bias[n], 1) for n in range(V)] for _ in range(V)] for _ in range(V)]
-
-    def encode(self, source_BS: Tensor, valid_BS: Tensor) -> Any:
-        rows = zip(source_BS, valid_BS, strict=True)
-        table_BVVV = torch.tensor([self.table(row[real].tolist()) for row, real in rows], dtype=torch.float64)
-        return table_BVVV, (valid_BS,)
-
-    def start(self, memory: Any) -> Any:
-        return (torch.full((len(memory[0]), 1), BOS),)
-
-    def decode(self, token_BT: Tensor, memory: Any, state: Any) -> Any:
-        table_BVVV, (valid_BS,) = memory
-        (record_BT,) = state
-        logits, weights = [], []
-        for token_B in token_BT.unbind(dim=1):
-            record_BT = torch.cat([record_BT, token_B[:, None]], dim=1)
-            history_B = (record_BT * torch.arange(record_BT.shape[1])).sum(dim=1)
-            of_pair_BV = table_BVVV[torch.arange(len(token_B)), record_BT[:, -2], record_BT[:, -1]]
-            logits.append(of_pair_BV + torch.sin(history_B[:, None] * torch.arange(1.0, V + 1, dtype=torch.float64)))
-            place_B = history_B % valid_BS.sum(dim=1)
-            looked_BS = (valid_BS.cumsum(dim=1) - 1 == place_B[:, None]) & valid_BS
-            weights.append(looked_BS.double())
-        nothing_BT, weight_BTS = torch.zeros(token_BT.shape), torch.stack(weights, dim=1)
-        trace = Trace(torch.stack(logits, dim=1), weight_BTS, nothing_BT, weight_BTS, torch.ones(valid_BS.shape))
-        return trace, (record_BT,)
-
-    def log_prob(self, source: Sequence[int], prefix: Sequence[int]) -> list[float]:
-        """What follows a prefix, in plain Python."""
-        record = [BOS, BOS, *prefix]
-        history = sum(place * word for place, word in enumerate(record))
-        row = self.table(source)[record[-2]][record[-1]]
-        return log_softmax([row[n] + math.sin(history * (n + 1)) for n in range(V)])
-
-    def place(self, source: Sequence[int], prefix: Sequence[int]) -> int:
-        """The source position that it looks at for the word after a prefix."""
-        return sum(place * word for place, word in enumerate([BOS, BOS, *prefix])) % len(source)
-
-
-def a_model(dtype: torch.dtype = torch.float64, **changes: Any) -> EncoderDecoder:
-    settings = RecurrentSettings(embedding=3, hidden=4, attention=Choice("gatt"), **changes)
-    model = build_model(settings, V, V).to(dtype).eval()
-    for one in model.parameters():
-        one.uniform_(-1.5, 1.5)
-    return model
-
-
-def batch_of(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None) -> Batch:
-    return collate(sources, targets or [[] for _ in sources], range(len(sources)))
-
-
-def searched(model: Model, sources: Sequence[Sequence[int]], **settings: Any) -> list[list[Hypothesis]]:
-    batch = batch_of(sources)
-    return beam_search(model, batch.source_BS, batch.source_valid_BS, SearchSettings(**settings))
-
-
-def ranked(log_prob: float, words: int, normalise: str, alpha: float) -> float:
-    """The score by its definition; |Y| counts the end of the sentence."""
-    length = words + 1
-    if normalise == "average":
-        return log_prob / length**alpha
-    if normalise == "gnmt":
-        return log_prob / (((5 + length) ** alpha) / ((5 + 1) ** alpha))
-    assert normalise == "none"
-    return log_prob
-
-
-WORDY = [-3, 0, -3, -2, 0, 0]  # ends after some words rather than at once
-every_ranking = pytest.mark.parametrize("normalise", RANKINGS)
-SOURCE = [4, 5, 5]
+every_ranking = pytest.mark.parametrize("normalise", NORMALISATIONS)
 
 
 # ---------------------------------------------------------------------------------------------------- brute force
@@ -149,7 +60,7 @@ def test_the_same_for_a_recurrent_model(normalise: str) -> None:
     everything = [list(said) for said, _ in every_translation(lambda prefix: [0.0] * V, WORDS, EOS, 0, 3)]
     forced = force(model, batch_of([SOURCE] * len(everything), everything), settings)
     wanted = sorted(forced, key=lambda one: -ranked(one.log_prob, len(one.tokens), normalise, 0.8))
-    [found] = searched(model, [SOURCE], **settings.model_dump())
+    [found] = searched(model, [SOURCE], **dict(settings))
     assert [one.tokens for one in found] == [one.tokens for one in wanted]
     assert [one.score for one in found] == pytest.approx([one.score for one in wanted], abs=1e-10)
 
@@ -183,9 +94,6 @@ def test_a_beam_of_one_takes_the_likeliest_word_each_time(source: list[int]) -> 
     assert found.tokens == said
 
 
-SOURCES = [[4], [5, 5, 4], [4, 5] * 6, [5, 4, 4, 5, 5], [4, 4, 4] * 5, [5]]
-
-
 def check_forced(model: Model, found: list[list[Hypothesis]], settings: SearchSettings, tolerance: float) -> None:
     for source, hypotheses in zip(SOURCES, found, strict=True):
         assert len(hypotheses) == settings.n_best
@@ -204,7 +112,7 @@ def check_forced(model: Model, found: list[list[Hypothesis]], settings: SearchSe
 def test_the_score_and_attention_of_a_hypothesis_are_its_forced_ones(normalise: str) -> None:
     toy = Toy(WORDY)
     settings = SearchSettings(beam=5, n_best=5, normalise=normalise, alpha=0.7)
-    found = searched(toy, SOURCES, **settings.model_dump())
+    found = searched(toy, SOURCES, **dict(settings))
     assert len({len(one.tokens) for hypotheses in found for one in hypotheses}) > 5  # they end at different times
     check_forced(toy, found, settings, 1e-10)
 
@@ -249,100 +157,3 @@ def test_batch_mates_change_nothing(normalise: str, model: Model | None, beam: i
     assert [[one.tokens for one in hypotheses] for hypotheses in searched(model, SOURCES[::-1], **settings)] == [
         [one.tokens for one in hypotheses] for hypotheses in together[::-1]
     ]
-
-
-# --------------------------------------------------------------------------------------------------------- limits
-
-NEVER_ENDS = [0, 0, 0, -30, 0, 0]
-ENDS_AT_ONCE = [0, 0, 0, 30, 0, 0]
-SILLY = [30, 20, 30, 0, 0, 0]  # padding and beginnings rather than words, and the unknown word rather than others
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_a_translation_without_an_end_is_cut_at_twice_the_source_and_ten(beam: int) -> None:
-    found = searched(Toy(NEVER_ENDS), SOURCES, beam=beam)
-    assert [len(one[0].tokens) for one in found] == [2 * len(source) + 10 for source in SOURCES]
-
-
-@pytest.mark.parametrize("longest", [1, 2, 7])
-def test_the_maximum_length_is_kept(longest: int) -> None:
-    found = searched(Toy(NEVER_ENDS), SOURCES, beam=3, n_best=2, maximum_length=longest)
-    assert {len(one.tokens) for hypotheses in found for one in hypotheses} == {longest}
-
-
-@pytest.mark.parametrize("shortest", [0, 1, 5, 30])
-def test_the_minimum_length_is_kept_though_the_source_be_short(shortest: int) -> None:
-    found = searched(Toy(ENDS_AT_ONCE), SOURCES, beam=3, minimum_length=shortest)
-    assert {len(one[0].tokens) for one in found} == {shortest}
-    assert all(one[0].weight_TS.shape[0] == shortest + 1 for one in found)
-
-
-def test_padding_and_beginnings_are_never_said_and_unknown_words_where_they_may() -> None:
-    said = {word for one in searched(Toy(SILLY), SOURCES, beam=3) for word in one[0].tokens}
-    assert UNK in said
-    assert said <= {UNK, 4, 5}
-    said = {word for one in searched(Toy(SILLY), SOURCES, beam=3, unknown=False) for word in one[0].tokens}
-    assert said == {4, 5}
-
-
-def test_what_may_not_be_said_keeps_its_probability() -> None:
-    """Forbidden words are not renormalised away, so a score remains what the model says of the translation."""
-    toy, settings = Toy(SILLY), SearchSettings(beam=3, n_best=3, unknown=False, maximum_length=3)
-    [found] = searched(toy, [SOURCE], **settings.model_dump())
-    forced = force(toy, batch_of([SOURCE] * 3, [one.tokens for one in found]), settings)
-    assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in forced], abs=1e-10)
-    assert found[0].log_prob < -20
-
-
-def test_a_beam_wider_than_the_language() -> None:
-    """Of one word that may be said, n times: the beam has one hypothesis alive, and n_best gives those that exist."""
-    impossible = [-math.inf if word in (UNK, 5) else 0.0 for word in range(V)]
-
-    class OneWord(Toy):
-        def table(self, source: Sequence[int]) -> list:
-            return [
-                [[x + b for x, b in zip(row, impossible, strict=True)] for row in rows] for rows in super().table([4])
-            ]
-
-    [found] = searched(OneWord(), [SOURCE], beam=9, n_best=9, maximum_length=3)
-    assert sorted(one.tokens for one in found) == [[], [4], [4, 4], [4, 4, 4]]
-    assert all(math.isfinite(one.score) for one in found)
-
-
-# ------------------------------------------------------------------------------------------- rankings and settings
-
-
-@pytest.mark.parametrize(
-    ("normalise", "length", "alpha", "score"),
-    [
-        ("none", 4, 1.0, -6.0),
-        ("average", 4, 1.0, -1.5),
-        ("average", 4, 0.5, -3.0),
-        ("average", 4, 0.0, -6.0),
-        ("gnmt", 1, 1.0, -6.0),
-        ("gnmt", 7, 1.0, -3.0),
-        ("gnmt", 19, 0.5, -3.0),
-        ("gnmt", 7, 0.0, -6.0),
-    ],
-)
-def test_rankings_by_hand(normalise: str, length: int, alpha: float, score: float) -> None:
-    assert RANKINGS[normalise](-6.0, length, alpha) == pytest.approx(score, abs=1e-15)
-
-
-def test_settings_name_every_ranking() -> None:
-    assert [SearchSettings(normalise=name).normalise for name in RANKINGS] == list(RANKINGS)
-    with pytest.raises(pydantic.ValidationError):
-        SearchSettings(normalise="other")
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"beam": 2, "n_best": 3}, "n_best 3 needs a beam at least as wide, not 2"),
-        ({"minimum_length": 5, "maximum_length": 4}, "minimum_length 5 is above maximum_length 4"),
-        ({"beam": 0}, "greater than or equal to 1"),
-    ],
-)
-def test_impossible_settings_are_told(values: dict, sentence: str) -> None:
-    with pytest.raises(pydantic.ValidationError, match=sentence):
-        SearchSettings(**values)

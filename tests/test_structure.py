@@ -41,6 +41,7 @@ WITHIN = {
     "cells": ["base", "*", "stacked", "__init__"],
     "corpus": ["base", "*", "__init__"],
     "losses": ["base", "*", "__init__"],
+    "search": ["penalties blocking", "base", "*", "__init__"],
     "metrics": ["base tokens", "spans significance", "*", "comparison", "__init__"],
     "cli": ["common tables", "*", "__init__"],
 }
