@@ -16,8 +16,8 @@ from nmt.batching import Batch
 from nmt.losses.base import Loss
 from nmt.losses.coverage import Coverage, DoublyStochastic
 from nmt.losses.likelihood import CrossEntropy
-from nmt.model import Trace
 from nmt.losses.reinforce import Entropy, Reinforce
+from nmt.model import Trace
 from nmt.settings import Choice, Settings, choice
 
 # A loss is added by writing its class in a file of this package and its line here.
@@ -25,9 +25,9 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "cross-entropy": CrossEntropy,
     "coverage": Coverage,
     "doubly-stochastic": DoublyStochastic,
-}
     "reinforce": Reinforce,
     "entropy": Entropy,
+}
 
 
 class PartSettings(Settings):

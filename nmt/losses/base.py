@@ -14,17 +14,19 @@ from nmt.model import Trace
 
 
 class Loss(nn.Module):
-    """``loss(trace, batch)``: one number for every sentence, the sum over its real target positions: (B,)."""
+    """``loss(trace, batch)``: one number for every sentence, the sum over its real target positions: (B,).
+
+    One that ``compares`` is given a third argument: the trace of the same targets as the model would predict them, that
+    is, decoded as out of training, without a gradient, from the same encoded source.
+    """
+
+    compares: bool = False
 
     def forward(self, trace: Trace, batch: Batch) -> Tensor:
         """The loss of every sentence."""
         raise NotImplementedError
 
 
-def real_weights(trace: Trace, batch: Batch) -> Tensor:
-    """The attention (B, T, S) of real target positions to real source positions, 0 elsewhere."""
-    real_BTS = batch.target_valid_BT.unsqueeze(2) & batch.source_valid_BS.unsqueeze(1)
-    return at_least_float32(trace.weight_BTS).masked_fill(~real_BTS, 0.0)
 def word_log_probs(trace: Trace, batch: Batch) -> Tensor:
     """log p(y_t) of every word of the target (B, T), 0 at padding."""
     real_BT = batch.target_valid_BT
@@ -34,3 +36,7 @@ def word_log_probs(trace: Trace, batch: Batch) -> Tensor:
     return log_N.new_zeros(real_BT.shape).masked_scatter(real_BT, log_N)
 
 
+def real_weights(trace: Trace, batch: Batch) -> Tensor:
+    """The attention (B, T, S) of real target positions to real source positions, 0 elsewhere."""
+    real_BTS = batch.target_valid_BT.unsqueeze(2) & batch.source_valid_BS.unsqueeze(1)
+    return at_least_float32(trace.weight_BTS).masked_fill(~real_BTS, 0.0)
