@@ -13,11 +13,11 @@ from torch import Tensor
 
 from nmt.attention import ATTENTIONS, Attention, Glance, Memory
 from nmt.batching import collate
-from nmt.cells import CELLS
+from nmt.cells import CELLS, DROPOUTS
 from nmt.decoder import STARTS, WIRINGS
 from nmt.layers import READOUTS
 from nmt.losses.likelihood import CrossEntropy
-from nmt.model import EncoderDecoder, RecurrentSettings, build_model
+from nmt.model import Dropout, EncoderDecoder, RecurrentSettings, build_model
 from nmt.settings import Choice, choice
 from nmt.tree import State, map_tensors, repeat, select
 from nmt.vocabulary import BOS
@@ -277,6 +277,11 @@ def models() -> Iterator[Mapping[str, Any]]:
     for cell in CELLS:
         for wiring in WIRINGS:
             yield {"name": f"{cell} {wiring}", "cell": cell, "wiring": wiring}
+    for wiring in WIRINGS:
+        yield {"name": f"residual {wiring}", "residual": True, "wiring": wiring}
+    for mask in DROPOUTS:
+        dropout = {"embedding": 0.1, "layer": 0.1, "state": 0.1, "mask": mask}
+        yield {"name": f"dropout by {mask}", "cell": "lstm", "dropout": Dropout.model_validate(dropout)}
     for start in STARTS:
         for readout in READOUTS:
             for wiring in WIRINGS if readout != "direct" else ["update-then-look"]:
