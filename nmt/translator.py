@@ -3,6 +3,8 @@
     translator = Translator.load("runs/zh-en-gatt")
     translator.translate(["我 喜欢 苹果 。"])[0].text
 
+Several runs with the same vocabularies are an ensemble: ``Translator.load(["runs/gatt-1", "runs/gatt-2"])``.
+
 Shapes: T target tokens and the end of the sentence, S source tokens and the end of the sentence.
 """
 
@@ -10,10 +12,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,13 +24,15 @@ from pydantic import ValidationError
 
 from nmt.batching import collate, plan_sorted
 from nmt.checkpoint import Checkpoints, load_weights
+from nmt.ensemble import Ensemble
 from nmt.errors import InputError
 from nmt.links import Links, argmax_links, pieces_to_words, words_of_pieces
 from nmt.model import Model, build_model
 from nmt.preparation import VOCABULARIES, Vocabularies, load_vocabularies
 from nmt.recipe import RECIPE_FILE, load_recipe
 from nmt.search import Hypothesis, SearchSettings, beam_search, force
-from nmt.vocabulary import Vocabulary
+from nmt.unknown import read_dictionary, replacements
+from nmt.vocabulary import UNK, Vocabulary
 
 CHECKPOINTS = "checkpoints"
 Weights = Literal["final", "best", "last"]
@@ -48,6 +52,7 @@ class Translation:
     words: list[str]
     source_word_of_piece: list[int] = field(repr=False)
     word_of_piece: list[int] = field(repr=False)
+    replaced: tuple[int, ...] = ()  # which of the words were unknown and stand for their source words
 
     def matrix(self) -> NDArray[np.float64]:
         """Attention between words, (target words, source words): summed over the pieces of a source word, averaged over
@@ -63,34 +68,44 @@ class Translation:
 
 
 class Translator:
-    """A model with its vocabularies and search settings."""
+    """A model with its vocabularies and search settings.
+
+    Raises ``InputError`` for a dictionary of unknown words that cannot be read.
+    """
 
     def __init__(self, model: Model, vocabularies: Vocabularies, search: SearchSettings, device: torch.device) -> None:
         self.model, self.vocabularies, self.search, self.device = model.to(device), vocabularies, search, device
+        unknown = search.replace_unknown
+        self.dictionary = read_dictionary(unknown) if isinstance(unknown, Path) else {}
 
     @classmethod
     def load(
         cls,
-        run: str | Path,
+        run: str | Path | Sequence[str | Path],
         device: str = "auto",
         *,
         weights: Weights = "final",
         search: Mapping[str, object] = MappingProxyType({}),
     ) -> Self:
-        """The translator of a run directory; ``search`` replaces single search settings, ``{"beam": 1}``.
+        """The translator of a run directory, or of several as an ensemble, searching as the first recipe says.
 
-        ``weights`` are those that training ended with (``final``: the average of the last checkpoints where the recipe
-        asks for one, else the best), or ``best``, or ``last``. Raises ``InputError`` when the directory is no run.
+        ``search`` replaces single search settings, ``{"beam": 1}``. ``weights`` are those that training ended with
+        (``final``: the average of the last checkpoints where the recipe asks for one, else the best), or ``best``, or
+        ``last``. Raises ``InputError`` when a directory is no run, or runs have not the same vocabularies.
         """
-        run = Path(run)
-        if not (run / RECIPE_FILE).is_file():
-            raise InputError(f"{run}: is no run directory (it has no {RECIPE_FILE}); train one with nmt-train")
-        recipe = load_recipe(run / RECIPE_FILE)
-        vocabularies = load_vocabularies(run / VOCABULARIES)
-        model = build_model(recipe.model, *map(len, vocabularies))
-        load_weights(find_weights(run, weights), model)
-        settings = _replaced(recipe.search, search)
-        return cls(model, vocabularies, settings, choose_device(device))
+        runs = [Path(one) for one in ([run] if isinstance(run, str | Path) else run)]
+        if not runs:
+            raise InputError("a translator needs at least one run directory")
+        loaded = [_load_run(one, weights) for one in runs]
+        first = loaded[0]
+        for one, other in zip(runs[1:], loaded[1:], strict=True):
+            if any(a.digest() != b.digest() for a, b in zip(first.vocabularies, other.vocabularies, strict=True)):
+                raise InputError(
+                    f"{one}: has other vocabularies than {runs[0]}; only runs that share theirs make an ensemble"
+                )
+        settings = _replaced(first.search, search)
+        model = first.model if len(runs) == 1 else Ensemble([one.model for one in loaded], settings.ensemble)
+        return cls(model, first.vocabularies, settings, choose_device(device))
 
     def translate(self, lines: Sequence[str]) -> list[Translation]:
         """The best translation of every line, in order; an empty line has an empty one."""
@@ -144,7 +159,7 @@ class Translator:
         self, line: str, ids: Sequence[int], text: str, hypothesis: Hypothesis, *, forced: bool = False
     ) -> Translation:
         source, target = self.vocabularies
-        return Translation(
+        translation = Translation(
             text=text,
             log_prob=hypothesis.log_prob,
             score=hypothesis.score,
@@ -156,10 +171,38 @@ class Translator:
             source_word_of_piece=source.word_of_piece(line),
             word_of_piece=target.word_of_piece(text) if forced else _word_of_piece(target, hypothesis.tokens),
         )
+        return translation if forced else self._without_unknown(translation, hypothesis.tokens)
+
+    def _without_unknown(self, one: Translation, ids: Sequence[int]) -> Translation:
+        """The translation with its unknown words replaced, where the search settings say so."""
+        if self.search.replace_unknown is False or UNK not in ids:
+            return one
+        unknown = {word for word, number in zip(one.word_of_piece, ids, strict=True) if number == UNK}
+        instead = replacements(unknown, one.source_words, one.links(), self.dictionary)
+        words = [instead.get(place, word) for place, word in enumerate(one.words)]
+        return replace(one, text=" ".join(words), words=words, replaced=tuple(instead))
 
     def _inference(self) -> torch.inference_mode:
         self.model.eval()
         return torch.inference_mode()
+
+
+class _Run(NamedTuple):
+    """What a run directory holds for translating."""
+
+    model: Model
+    vocabularies: Vocabularies
+    search: SearchSettings
+
+
+def _load_run(run: Path, weights: Weights) -> _Run:
+    if not (run / RECIPE_FILE).is_file():
+        raise InputError(f"{run}: is no run directory (it has no {RECIPE_FILE}); train one with nmt-train")
+    recipe = load_recipe(run / RECIPE_FILE)
+    vocabularies = load_vocabularies(run / VOCABULARIES)
+    model = build_model(recipe.model, *map(len, vocabularies))
+    load_weights(find_weights(run, weights), model)
+    return _Run(model, vocabularies, recipe.search)
 
 
 def _replaced(settings: SearchSettings, changes: Mapping[str, object]) -> SearchSettings:

@@ -76,7 +76,7 @@ class Toy(Model):
 
 
 def a_model(dtype: torch.dtype = torch.float64, **changes: Any) -> EncoderDecoder:
-    settings = RecurrentSettings(embedding=3, hidden=4, attention=Choice("gatt"), **changes)
+    settings = RecurrentSettings(**{"embedding": 3, "hidden": 4, "attention": Choice("gatt"), **changes})
     model = build_model(settings, V, V).to(dtype).eval()
     for one in model.parameters():
         one.uniform_(-1.5, 1.5)

@@ -90,8 +90,37 @@ def test_n_best_lists(run: Path) -> None:
     assert [len(line) for line in aligned] == [4, 4]
 
 
+def test_several_runs_are_an_ensemble(run: Path, tmp_path: Path) -> None:
+    text = "a b c\n\nd e\n"
+    (tmp_path / "text").write_text(text)
+    alone = [line.split("\t") for line in lines_of(translate(run, "--n-best", 2, text=text))]
+    for paths in ([run, run], [run, run, run]):
+        assert [line[1] for line in alone] == [
+            line.split("\t")[1] for line in lines_of(translate(*paths, tmp_path / "text", "--n-best", 2))
+        ]
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    again = Translator.load([run, other], "cpu").translate(["a b c"])
+    assert lines_of(translate(run, other, text="a b c")) == [again[0].text]
+
+
+def test_an_ensemble_needs_the_same_vocabularies(run: Path, tmp_path: Path) -> None:
+    project = write_project(tmp_path)
+    other = tmp_path / "other"
+    Trained(*prepared(project, "text.source.lowercase=true", "training.epochs=1"), other).run()
+    assert refused(translate(run, other, text="a")) == (
+        f"error: {other}: has other vocabularies than {run}; only runs that share theirs make an ensemble\n"
+    )
+
+
+def test_nothing_comes_after_the_source(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a\n")
+    sentence = f"{tmp_path / 'text'}: is no directory, so it is the source; but {run} comes after it"
+    assert sentence in refused(translate(run, tmp_path / "text", run))
+
+
 def test_the_options_are_these() -> None:
-    wanted = {"run", "source", "alignment", "n_best", "beam", "longest", "device"}
+    wanted = {"paths", "alignment", "n_best", "beam", "longest", "device"}
     assert {one.name for one in main.params} == wanted
 
 
@@ -113,7 +142,7 @@ def test_what_is_wrong_late_in_a_file_is_told_before_anything_is_printed(run: Pa
     assert f"line {CHUNK + 6}: invalid UTF-8 at byte 1" in refused(translate(run, tmp_path / "text"))
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("gone", "no such file"), (".", "is a directory")])
+@pytest.mark.parametrize(("name", "sentence"), [("gone", "no such file"), (".", "is no run directory")])
 def test_a_text_that_is_no_file(run: Path, tmp_path: Path, name: str, sentence: str) -> None:
     assert sentence in refused(translate(run, tmp_path / name))
 

@@ -234,6 +234,81 @@ def test_dropout_is_off() -> None:
     assert translator.translate(["你好 世界"])[0].log_prob == translator.translate(["你好 世界"])[0].log_prob
 
 
+# --------------------------------------------------------------------------------------------------- unknown words
+
+
+def with_unknown(kind: str, said: list[int], weight_TS: torch.Tensor, line: str, **search: object) -> Translation:
+    """What becomes of a hypothesis with these ids and this attention."""
+    translator = untrained(kind, **search)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nmt.translator, "beam_search", lambda *_: [[Hypothesis(said, -1.0, -1.0, weight_TS)]])
+        (one,) = translator.translate([line])
+    return one
+
+
+# Target words look at source words 1, 1, 0; the end looks at the end.
+CROSSED = torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.8, 0.0], [0.7, 0.2, 0.1], [0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize("kind", ["words", "word"])
+def test_an_unknown_word_becomes_the_source_word_that_it_looks_at(kind: str, tmp_path: Path) -> None:
+    target = PAIRS[kind][1]
+    said = [UNK, *target.encode("hello"), UNK]
+    (tmp_path / "dictionary").write_text("北京 Peking\n\nelse other\n北京\tBeijing\n")
+    for setting, wanted, replaced in (
+        (False, "<unk> hello <unk>", ()),
+        (True, "北京 hello Müller", (0, 2)),
+        (tmp_path / "dictionary", "Peking hello Müller", (0, 2)),
+    ):
+        one = with_unknown(kind, said, CROSSED, "Müller 北京", replace_unknown=setting)
+        assert (one.text, one.replaced) == (wanted, replaced)
+        assert one.words == one.text.split()
+        assert one.links().sure == {(1, 0), (1, 1), (0, 2)}
+        assert one.pieces == target.pieces(said)
+
+
+def test_a_word_with_an_unknown_piece_is_replaced_as_a_whole() -> None:
+    target = PAIRS["unigram"][1]
+    said = [*target.encode("h"), UNK, *target.encode("hello")]
+    pieces = target.pieces(said)
+    first = sum(piece.startswith("▁") for piece in pieces[: pieces.index("<unk>") + 1])
+    assert first == 1  # a piece and then the unknown one are one word, hello another
+    line = "h\u00d8h hello"  # as many pieces as the vocabulary makes of it
+    columns = PAIRS["unigram"][0].word_of_piece(line)
+    weight_TS = torch.zeros(len(said) + 1, len(columns) + 1)
+    weight_TS[: pieces.index("<unk>") + 1, columns.index(0)] = 1.0
+    weight_TS[pieces.index("<unk>") + 1 : -1, columns.index(1)] = 1.0
+    weight_TS[-1, -1] = 1.0
+    one = with_unknown("unigram", said, weight_TS, line, replace_unknown=True)
+    assert (one.text, one.replaced) == ("h\u00d8h hello", (0,))
+
+
+def test_an_unknown_word_that_looks_nowhere_stays() -> None:
+    weight_TS = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    one = with_unknown("words", [UNK], weight_TS, "北京", replace_unknown=True)
+    assert (one.text, one.replaced) == ("<unk>", ())
+
+
+def test_given_translations_are_left_as_they_are() -> None:
+    (one,) = untrained("words", replace_unknown=True).align(["你好"], ["never"])
+    assert (one.text, one.replaced) == ("never", ())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("a b\n\na b c\n", "line 3: 3 words, but a dictionary has two a line"),
+        ("a\n", "line 1: 1 words"),
+        (None, "no such file"),
+    ],
+)
+def test_a_dictionary_that_is_none(tmp_path: Path, content: str | None, sentence: str) -> None:
+    if content is not None:
+        (tmp_path / "dictionary").write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        untrained("words", replace_unknown=tmp_path / "dictionary")
+
+
 # ------------------------------------------------------------------------------------------------------- loading
 
 
@@ -249,6 +324,9 @@ def test_search_settings_can_be_replaced(run: Path) -> None:
     assert Translator.load(run, "cpu", search={"beam": 1}).search.beam == 1
     wide = Translator.load(run, "cpu", search={"n_best": 4}).search
     assert (wide.beam, wide.n_best) == (4, 4)  # a wider beam where none was asked for
+    kept = {"coverage": {"kind": "gnmt", "beta": 0.5}, "block_ngrams": 3}
+    settings = Translator.load(run, "cpu", search=kept).search
+    assert settings == SearchSettings(beam=2, **kept)
     for search in ({"beam": 0}, {"beam": 2, "n_best": 3}, {"been": 1}, {"normalise": "gmnt"}):
         with pytest.raises(InputError, match=r"^search: "):
             Translator.load(run, "cpu", search=search)
@@ -272,6 +350,17 @@ def test_devices_that_are_there() -> None:
     assert choose_device("cpu") == CPU
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert choose_device("auto").type == expected
+
+
+def test_runs_as_an_ensemble(run: Path) -> None:
+    lines = ["a b c", "", "d e f g"]
+    (alone, *_), together = Translator.load(run, "cpu").translate(lines), Translator.load([run, run], "cpu")
+    found = together.translate(lines)
+    assert [one.text for one in found] == [one.text for one in Translator.load([run], "cpu").translate(lines)]
+    assert found[0].log_prob == pytest.approx(alone.log_prob, abs=1e-5)
+    assert found[0].log_prob == pytest.approx(together.align(lines, [one.text for one in found])[0].log_prob, abs=1e-5)
+    with pytest.raises(InputError, match="needs at least one run"):
+        Translator.load([], "cpu")
 
 
 def test_the_public_door(run: Path) -> None:

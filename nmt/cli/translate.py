@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
 
 import click
 
@@ -20,23 +20,24 @@ CHUNK = 1000
 
 
 @click.command(cls=Command)
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("source", default=STANDARD_INPUT)
+@click.argument("paths", metavar="RUN... [SOURCE]", nargs=-1, required=True)
 @click.option("--alignment", is_flag=True, help="After a tab, the links between source and target words (0-0 1-2).")
 @click.option("--n-best", type=click.IntRange(1), help="So many translations a line: number, translation, score.")
 @click.option("--beam", type=click.IntRange(1), help="Width of the beam.  [default: the recipe's]")
 @click.option("--longest", type=click.IntRange(1), default=1000, show_default=True, help="Longest line, in tokens.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 def main(
-    run: Path, source: str, alignment: bool, n_best: int | None, beam: int | None, longest: int, device: str
+    paths: tuple[str, ...], alignment: bool, n_best: int | None, beam: int | None, longest: int, device: str
 ) -> None:
-    """Translate the lines of SOURCE (standard input by default) with the model of a RUN directory.
+    """Translate the lines of SOURCE (standard input by default) with the model of a RUN directory, or with those of
+    several as an ensemble, searching as the recipe of the first says.
 
     N lines in, N lines out, in order. With --n-best the output has a line a translation, its fields separated by tabs:
     line number (from 0), translation, score.
     """
+    runs, source = _runs_and_source(paths)
     chosen = {"beam": beam, "n_best": n_best}
-    translator = Translator.load(run, device, search={name: value for name, value in chosen.items() if value})
+    translator = Translator.load(runs, device, search={name: value for name, value in chosen.items() if value})
     if source != STANDARD_INPUT:  # what is wrong with a file is told before its first translation is printed
         for _ in _chunks(source, longest, translator):
             pass
@@ -49,6 +50,18 @@ def main(
                 if alignment:
                     fields.append(format_links(translation.links()))
                 click.echo("\t".join(fields))
+
+
+def _runs_and_source(paths: Sequence[str]) -> tuple[list[str], str]:
+    """The first path is a run; those after it are runs where they are directories, and the last may be the source.
+
+    Raises ``InputError`` for anything after the source.
+    """
+    runs = [paths[0], *takewhile(os.path.isdir, paths[1:])]
+    source, *rest = paths[len(runs) :] or [STANDARD_INPUT]
+    if rest:
+        raise InputError(f"{source}: is no directory, so it is the source; but {rest[0]} comes after it")
+    return runs, source
 
 
 def _chunks(source: str, longest: int, translator: Translator) -> Iterator[tuple[int, list[str]]]:

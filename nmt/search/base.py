@@ -52,7 +52,10 @@ class SearchSettings(Settings):
     minimum_length: Annotated[int, Field(ge=0)] = 0  # tokens before the end of the sentence
     maximum_length: Annotated[int, Field(ge=1)] | None = None  # null: twice the source's plus 10, or the minimum
     unknown: bool = True  # whether a translation may hold the unknown word
-    replace_unknown: bool | FilePath = False  # by its source word; or as a dictionary of two columns translates that
+    # True: a word with anything unknown in it becomes the source word it is aligned to; or, where the dictionary in a
+    # file of two columns has that, its translation
+    replace_unknown: bool | FilePath = False
+    ensemble: Literal["arithmetic", "geometric"] = "arithmetic"  # mean of the probabilities of several models
     batch_tokens: Annotated[int, Field(ge=1)] = 4000  # source tokens searched at once
 
     @model_validator(mode="after")
