@@ -58,6 +58,14 @@ DEMANDING = (
 )
 
 
+# The same, with an objective that remembers too.
+SAMPLING = (
+    *DEMANDING,
+    "model.attention=hard",
+    "training.objective=[{loss: cross-entropy}, {loss: {kind: reinforce, baseline: moving-average}}, {loss: entropy}]",
+)
+
+
 def reversals(count: int, seed: int, letters: str = LETTERS, shortest: int = 2, longest: int = 5) -> list[list[str]]:
     """Sequences of letters; what they are translated to is themselves backwards."""
     draw = random.Random(seed)
@@ -129,6 +137,7 @@ class Trained:
 def end_of(trainer: Trainer) -> dict[str, Tensor]:
     """All numbers that a training ends with: weights, optimiser, randomness, and what was kept of it."""
     found = {f"weight {name}": one.detach() for name, one in trainer.model.named_parameters()}
+    found |= {f"objective {name}": one for name, one in trainer.objective.named_buffers()}
     for number, state in trainer.optimiser.state_dict()["state"].items():
         found |= {f"optimiser {number} {name}": one for name, one in state.items()}
     for name in ("best", "average"):

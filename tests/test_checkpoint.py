@@ -68,6 +68,30 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 
+def remembering(value: float) -> nn.Module:
+    objective = nn.Module()
+    objective.register_buffer("average", torch.tensor(value))
+    return objective
+
+
+def test_what_the_objective_remembers_comes_back(tmp_path: Path) -> None:
+    checkpoints, state = Checkpoints(tmp_path, ignore), {"progress": {"update": 7, "validated": 7}}
+    checkpoints.save(7, *linear(0.25), remembering(-1 / 3), state, keep=2)
+    objective = remembering(0.0)
+    checkpoints.resume(checkpoints.all()[-1], *linear(9.0), objective)
+    assert torch.equal(objective.average, torch.tensor(-1 / 3))
+
+
+def test_a_checkpoint_from_before_objectives_remembered_is_gone_on_with(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, ignore)
+    place = save(checkpoints, 7, 0.25)
+    assert not (place / "objective.safetensors").exists()
+    objective, (model, optimiser) = remembering(0.0), linear(9.0)
+    checkpoints.resume(place, model, optimiser, objective)
+    assert model.state_dict()["weight"].item() == 0.25
+    assert objective.average == 0.0
+
+
 @pytest.mark.parametrize("tie", ["none", "target", "all"])
 def test_tied_weights_survive(tie: str, tmp_path: Path) -> None:
     sizes = RecurrentSettings(embedding=6, hidden=5, tie=tie)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import DEMANDING, Killed, Trained, assert_same_end, end_of, prepared, write_project
+from runs import DEMANDING, SAMPLING, Killed, Trained, assert_same_end, end_of, prepared, write_project
 from torch import Tensor, nn
 
 from nmt.batching import collate
@@ -154,6 +154,43 @@ def test_the_second_signal_does_what_it_always_did(begin: Callable[..., Trained]
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.fixture(scope="module")
+def sampled(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Tensor]]:
+    """The same for a recipe with hard attention, whose log says nothing yet."""
+    run = Trained(*prepared(project, *SAMPLING, "training.log_every=1000"), tmp_path_factory.mktemp("runs") / "hard")
+    trainer = run.run()
+    (average,) = trainer.objective.buffers()
+    assert average < 0
+    return trainer.progress.update, end_of(trainer)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_sampling_run_is_the_same_however_often_it_is_stopped_and_looked_at(
+    begin: Callable[..., Trained], sampled: tuple[int, dict[str, Tensor]], every: int
+) -> None:
+    """Neither the baseline nor the random stream is lost, nor touched by the variance that the log tells."""
+    updates, wanted = sampled
+    run = begin(*SAMPLING, f"training.log_every={every}")
+    for update in range(1, updates + 1, every):
+        trainer = run.trainer()
+        after(trainer, update, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            trainer.run()
+    assert_same_end(end_of(run.run()), wanted)
+
+
+def test_a_sampling_run_that_loses_what_is_not_on_disk_is_the_same(
+    begin: Callable[..., Trained], sampled: tuple[int, dict[str, Tensor]]
+) -> None:
+    updates, wanted = sampled
+    run = begin(*SAMPLING)
+    trainer = run.trainer()
+    after(trainer, updates // 2, kill)
+    with pytest.raises(Killed):
+        trainer.run()
+    assert_same_end(end_of(run.run()), wanted)
+
+
 def test_a_finished_run_is_not_trained_again(begin: Callable[..., Trained]) -> None:
     run = begin(*DEMANDING)
     first = run.run()
@@ -232,6 +269,41 @@ def test_two_accumulated_batches_are_one_batch_of_both(begin: Callable[..., Trai
         assert together.keys() == apart.keys()
         for name, tensor in together.items():
             torch.testing.assert_close(apart[name], tensor, rtol=0, atol=1e-10)
+
+
+def test_samples_of_one_pair_weigh_as_much_as_the_pair(begin: Callable[..., Trained]) -> None:
+    """Where nothing is sampled they are all alike: the same parts and the same gradient as one."""
+    ends = []
+    for samples in (1, 3):
+        trainer, tally = (
+            doubled(begin("training.clip=null", f"training.samples={samples}", name=str(samples)).trainer()),
+            Tally(0.0),
+        )
+        trainer.train_step([gather(trainer.data.train, np.arange(7))], tally)
+        ends.append((tally, gradients(trainer)))
+    (one, found), (other, wanted) = ends
+    assert one.tokens == other.tokens
+    assert one.values()["cross-entropy"] == pytest.approx(other.values()["cross-entropy"], abs=1e-12)
+    assert all(torch.allclose(found[name], wanted[name], rtol=0, atol=1e-12) for name in wanted)
+
+
+def test_each_sample_is_drawn_anew(begin: Callable[..., Trained]) -> None:
+    hard = "model.attention={kind: hard, expectation: 0.0}"
+    trainer = begin(hard, "training.samples=16").trainer()
+    drawn: list[Tensor] = []
+    decode = trainer.model.decode
+
+    def listen(*args: Any) -> Any:
+        trace, state = decode(*args)
+        drawn.append(trace.choice_BT.detach())
+        return trace, state
+
+    trainer.model.decode = listen  # type: ignore[method-assign]
+    losses = trainer.losses(gather(trainer.data.train, np.arange(3)), 1)
+    assert losses.total_B.shape == losses.parts["cross-entropy"].shape == (3,)
+    (choice_NT,) = drawn
+    assert len(choice_NT) == 3 * 16
+    assert all(len(torch.unique(rows, dim=0)) > 4 for rows in choice_NT.split(16))
 
 
 def test_the_loss_told_is_that_of_a_token(begin: Callable[..., Trained]) -> None:
@@ -417,6 +489,25 @@ def test_the_log_is_a_line_of_json_a_record(begin: Callable[..., Trained]) -> No
     assert {"cross-entropy", "gradient", "tokens/s", "rate", "epoch", "time"} <= told[0].keys()
     assert sum(line.startswith("epoch 1  update ") for line in run.said) == len(told)
     assert records(run, "validation")[-1]["update"] == trainer.progress.update
+
+
+SAMPLED = {"entropy of choice", "collapsed", "gradient variance", "relative variance"}
+
+
+def test_what_is_sampled_is_told_where_something_is(begin: Callable[..., Trained]) -> None:
+    run, soft = begin(*SAMPLING, "training.log_every=2"), begin("training.log_every=2", name="soft")
+    run.run()
+    soft.run()
+    told = records(run, "train")
+    assert len(told) > 4
+    for record in told:
+        assert record.keys() >= SAMPLED
+        assert 0 < record["entropy of choice"] < math.log(6)
+        assert 0 <= record["collapsed"] <= 1
+        assert record["gradient variance"] > 0
+        assert 0 < record["relative variance"] <= 4
+    assert "entropy of choice" in run.said[0]
+    assert not any(record.keys() & SAMPLED for record in records(soft, "train"))
 
 
 def test_a_run_holds_the_recipe_it_was_made_by(begin: Callable[..., Trained]) -> None:
