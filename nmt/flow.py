@@ -61,8 +61,7 @@ def gradient_flow(model: EncoderDecoder, batch: Batch, loss: Loss | None = None)
     flows = {}
     for name, states in h.items():
         norm_BT = _in_order(name, model, [next(gradients).norm(dim=-1) for _ in states])
-        valid_BT = _real(name, batch)
-        flows[name] = Flow(norm_BT.masked_fill(~valid_BT, 0.0), valid_BT)
+        flows[name] = Flow(norm_BT, _real(name, batch))
     return flows
 
 
