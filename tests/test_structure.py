@@ -20,8 +20,11 @@ FLOORS: dict[float, str] = {
     0.75: "kept lexicon",
     0.8: "rules",
     1: "settings links cells layers grammar download debian libreoffice",
+    1.25: "words symmetrise",
     1.5: "vocabulary unknown",
     2: "corpus bitext batching attention metrics",
+    2.5: "alignment",
+    2.75: "formats",
     3: "encoder decoder",
     4: "model",
     4.5: "ensemble",
@@ -31,7 +34,7 @@ FLOORS: dict[float, str] = {
     6.5: "preparation",
     7: "checkpoint",
     8: "translator variance",
-    8.5: "train results diagnostics",
+    8.5: "train results diagnostics readings",
     8.75: "rehearsal",
     9: "cli __init__",
 }
@@ -41,6 +44,7 @@ WITHIN = {
     "attention": ["base", "bahdanau", "*", "__init__"],
     "cells": ["base", "*", "stacked", "__init__"],
     "corpus": ["base", "*", "__init__"],
+    "formats": ["base", "*", "__init__"],
     "losses": ["base", "*", "__init__"],
     "search": ["penalties blocking", "base", "*", "__init__"],
     "metrics": ["base tokens", "spans significance", "*", "comparison", "__init__"],
@@ -52,7 +56,7 @@ LONGEST = 400
 LONG_FOR_A_REASON: dict[str, str] = {}
 
 # These must start at once and on a machine without torch's memory: measuring and reading files needs no tensors.
-WITHOUT_TORCH = ["nmt", "nmt.metrics", "nmt.links", "nmt.settings"]
+WITHOUT_TORCH = ["nmt", "nmt.metrics", "nmt.links", "nmt.settings", "nmt.formats", "nmt.readings", "nmt.pictures"]
 
 
 def name_of(path: Path) -> str:
