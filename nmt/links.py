@@ -2,7 +2,8 @@
 
 A link is a pair (source word, target word), both counted from 0 whatever the file counted from. Formats of links:
 
-* Pharaoh: a line a sentence, ``i-j`` sure and ``ipj`` possible; counts from 0, or from 1 in files called ``*.talp``.
+* Pharaoh: a line a sentence, ``i-j`` sure and ``ipj`` or ``i?j`` possible; counts from 0, or from 1 in files called
+  ``*.talp``. What is written has ``p``.
 * NAACL: a line a link, ``sentence source target [S|P] [confidence]``; counts sentences and words from 1.
 
 Attention matrices have a row a target word and a column a source word, without the end-of-sentence row and column:
@@ -19,7 +20,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ Link = tuple[int, int]
 Matrix = NDArray[np.float64]
 Lengths = Sequence[tuple[int, int]]  # (source words, target words) of every sentence
 
-_PHARAOH = re.compile(r"([0-9]+)([-p])([0-9]+)")
+_PHARAOH = re.compile(r"([0-9]+)([-p?])([0-9]+)")
 _NAACL = re.compile(r"([0-9]+)\s+([0-9]+)\s+([0-9]+)(?:\s+([SP]))?(?:\s+[0-9.eE+-]+)?")
 _ROUNDING = 1e-3  # what half precision and a file's decimals may add to a weight of 1
 
@@ -56,6 +57,10 @@ class Links:
     def sources(self) -> frozenset[int]:
         """The source words that have a link, sure or possible."""
         return frozenset(i for i, _ in self.possible)
+
+    def turned(self) -> Links:
+        """The same links with source and target in each other's place."""
+        return Links(((j, i) for i, j in self.sure), ((j, i) for i, j in self.possible))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +85,14 @@ def parse_links(text: str, where: str = "links", base: int = 0) -> Links:
     return _links((i - base, j - base, sure) for i, j, sure in pairs)
 
 
-def links_of_line(text: str, path: str | Path, number: int, words: tuple[int, int]) -> Links:
-    """Links of line ``number`` of a Pharaoh file that counts from 0, for a text too long to read its links at once.
+def links_of_line(text: str, path: str | Path, number: int, words: tuple[int, int], base: int = 0) -> Links:
+    """Links of line ``number`` of a Pharaoh file that counts from ``base``, for files too long to be read at once.
 
     ``words`` is how many the source and the target have. Raises ``InputError`` as :func:`read_links` does.
     """
     pairs = _parse_pairs(text, f"{path}, line {number}")
-    _check_range([(number, pairs)], str(path), 0, [words])
-    return _links(pairs)
+    _check_range([(number, pairs)], str(path), base, [words])
+    return _links((i - base, j - base, sure) for i, j, sure in pairs)
 
 
 def format_links(links: Links, base: int = 0) -> str:
@@ -154,7 +159,7 @@ def _parse_pairs(text: str, where: str) -> list[Pair]:
     for word in text.split():
         match = _PHARAOH.fullmatch(word)
         if match is None:
-            raise InputError(f"{where}: {word!r} is no link; links are written 0-0 (sure) or 0p0 (possible)")
+            raise InputError(f"{where}: {word!r} is no link; links are written 0-0 (sure), 0p0 or 0?0 (possible)")
         pairs.append((int(match[1]), int(match[3]), match[2] == "-"))
     return pairs
 
@@ -231,7 +236,7 @@ def read_matrices(path: str | Path) -> list[Matrix]:
     Raises ``InputError`` naming file and sentence for a damaged file, a missing sentence, a pickle, or what is no
     matrix of weights.
     """
-    arrays = _read_json(path) if str(path).removesuffix(".gz").endswith(".json") else _read_npz(path)
+    arrays = _read_json(path) if str(path).removesuffix(".gz").endswith(".json") else read_arrays(path)
     return [check_matrix(array, f"{path}, sentence {number}") for number, array in enumerate(arrays)]
 
 
@@ -265,12 +270,26 @@ def check_matrix(array: Any, where: str) -> Matrix:
     return np.clip(matrix, 0, 1)
 
 
-def argmax_links(weight_TS: NDArray[np.floating[Any]]) -> Links:
-    """For each target word the source word with the highest weight, the first of equals; none where all are 0."""
+def argmax_links(weight_TS: NDArray[np.floating[Any]], threshold: float = 0.0) -> Links:
+    """For each target word the source word with the highest weight, the first of equals; none that is not above
+    ``threshold``, so none where all are 0."""
     if weight_TS.shape[1] == 0:
         return Links()
     best_T = weight_TS.argmax(axis=1)
-    return Links((int(i), j) for j, i in enumerate(best_T) if weight_TS[j, i] > 0)
+    return Links((int(i), j) for j, i in enumerate(best_T) if weight_TS[j, i] > threshold)
+
+
+def mutual_links(weight_TS: NDArray[np.floating[Any]], threshold: float = 0.0) -> Links:
+    """The links of :func:`argmax_links` whose target word has, of all, the highest weight for that source word too."""
+    if weight_TS.shape[0] == 0:
+        return Links()
+    best_S = weight_TS.argmax(axis=0)
+    return Links((i, j) for i, j in argmax_links(weight_TS, threshold).sure if best_S[i] == j)
+
+
+def links_above(weight_TS: NDArray[np.floating[Any]], threshold: float = 0.0) -> Links:
+    """Every pair of words whose weight is above ``threshold``."""
+    return Links((int(i), int(j)) for j, i in np.argwhere(weight_TS > threshold))
 
 
 def _read_json(path: str | Path) -> list[Any]:
@@ -283,23 +302,22 @@ def _read_json(path: str | Path) -> list[Any]:
     return value
 
 
-def _read_npz(path: str | Path) -> list[Any]:
+def read_arrays(path: str | Path) -> Iterator[NDArray[Any]]:
+    """The arrays of an ``.npz`` file called ``0``, ``1``, … in this order, one at a time. Raises ``InputError``."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
             for number in range(len(names)):
                 if str(number) not in names:
                     raise InputError(f"{path}: no array named {number}; arrays are named 0, 1, … one a sentence")
-            return [_read_array(archive, number) for number in range(len(names))]
+            for number in range(len(names)):
+                with archive.open(f"{number}.npy") as member:
+                    array = np.lib.format.read_array(member, allow_pickle=False)
+                yield array
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path}: not an .npz file of plain arrays ({error})") from None
-
-
-def _read_array(archive: zipfile.ZipFile, number: int) -> Any:
-    with archive.open(f"{number}.npy") as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 # Pieces and words ----------------------------------------------------------------------------------------------------
