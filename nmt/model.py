@@ -95,6 +95,7 @@ class EncoderDecoder(Model):
     def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
         logit_BTV, seen, state = self.decoder(token_BT, memory.memory, memory.keys, state)
         fertility_BS = self.decoder.wiring.attention.fertilities(memory.keys, memory.memory.valid_BS)
+        fertility_BS = fertility_BS.to(memory.memory.value_BSE.dtype)
         return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
 
 
