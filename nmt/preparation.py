@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from nmt.bitext import Bitext, Limits, prepare_bitext
 from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
+from nmt.errors import InputError
 from nmt.kept import kept_directory, key_of, sha256_of
 from nmt.links import read_links
+from nmt.losses import LOSSES
 from nmt.recipe import Recipe, TextSettings
 from nmt.text import read_lines, read_parallel
 from nmt.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
@@ -39,22 +41,43 @@ def prepare(recipe: Recipe, report: Callable[[str], None]) -> Data:
     """
     downloads = recipe.corpus.parent / "downloads"
     corpus = prepare_corpus(load_corpus(recipe.corpus), downloads, report)
+    links = training_links(recipe, corpus)
     cache = downloads / "ids"
     vocabularies = prepare_vocabularies(corpus.train, recipe.text, cache)
     report(f"vocabularies: {len(vocabularies[0])} source, {len(vocabularies[1])} target ({recipe.text.source.kind})")
     limits = Limits(recipe.text.longest_source, recipe.text.longest_target)
     train = prepare_bitext(
-        corpus.train.source, corpus.train.target, vocabularies, limits, cache, _workers(corpus.train)
+        corpus.train.source, corpus.train.target, vocabularies, limits, cache, _workers(corpus.train), links
     )
     read, kept, empty, too_long = train.counts
     report(
         f"training pairs: {kept} of {read} ({empty} with an empty side and {too_long} longer than "
         f"{limits.source} source or {limits.target} target tokens left out)"
     )
+    if links is not None:
+        if train.link_count == 0:
+            raise InputError(f"{links}: no link in it is of a training pair, so there is nothing to learn from it")
+        report(f"training links: {train.link_count} between tokens of the vocabularies, from {links.name}")
     dev = prepare_bitext(corpus.dev.source, corpus.dev.target, vocabularies, None, cache)
     for test in corpus.tests.values():
         check_links(test)
     return Data(corpus, vocabularies, train, dev)
+
+
+def training_links(recipe: Recipe, corpus: Corpus) -> Path | None:
+    """The file of the training text's word links, where a part of the objective reads them.
+
+    Raises ``InputError`` when there is none.
+    """
+    readers = [part.loss.kind for part in recipe.training.objective if part.loss.build(LOSSES).reads_links]
+    if not readers:
+        return None
+    if corpus.train.gold is None:
+        raise InputError(
+            f'{recipe.corpus}: its training text has no word links, which the loss "{readers[0]}" learns from; name a '
+            "file of them as gold of train, choose a corpus that has them, or take the loss out of training.objective"
+        )
+    return corpus.train.gold
 
 
 def check_links(test: TextPair) -> None:

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 
 from nmt.errors import InputError
-from nmt.losses import PartSettings
-from nmt.model import RecurrentSettings
+from nmt.losses import LOSSES, PartSettings
+from nmt.model import RecurrentSettings, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES
 from nmt.search import SearchSettings
 from nmt.settings import Choice, FilePath, Settings, choice, dump, load, plain
 from nmt.text import write_lines
 from nmt.version import VERSION
-from nmt.vocabulary import VocabularySettings
+from nmt.vocabulary import SPECIAL, VocabularySettings
 
 # The resolved recipe's place in a run directory.
 RECIPE_FILE = "recipe.yaml"
@@ -105,6 +106,20 @@ class Recipe(Settings):
     def _ties_need_one_vocabulary(self) -> Self:
         if self.model.tie == "all" and not self.text.joint:
             raise ValueError('model.tie "all" needs text.joint: true, one vocabulary for both sides')
+        return self
+
+    @model_validator(mode="after")
+    def _losses_have_what_they_read(self) -> Self:
+        readers = [part.loss.kind for part in self.training.objective if part.loss.build(LOSSES).reads_fertility]
+        if readers:
+            with torch.device("meta"):
+                attention = build_model(self.model, len(SPECIAL), len(SPECIAL)).decoder.wiring.attention
+            if attention.expects == "anew":
+                raise ValueError(
+                    f'the loss "{readers[0]}" compares with the fertility of each source position, which '
+                    f'"{self.model.attention.kind}" around coverage expects anew at every step; choose the coverage '
+                    "without it, fertility: null in it, or the loss doubly-stochastic"
+                )
         return self
 
 

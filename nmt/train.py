@@ -335,7 +335,8 @@ def plan_epoch(train: Bitext, recipe: Recipe, epoch: int) -> list[Any]:
 
 def gather(bitext: Bitext, numbers: Any) -> Batch:
     """The batch of certain pairs."""
-    return collate([bitext.source(n) for n in numbers], [bitext.target(n) for n in numbers], numbers)
+    sources, targets, links = ([part(n) for n in numbers] for part in (bitext.source, bitext.target, bitext.links))
+    return collate(sources, targets, numbers, links)
 
 
 @contextmanager

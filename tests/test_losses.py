@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pydantic
 import pytest
 import torch
@@ -19,10 +20,12 @@ from nmt.model import Trace
 V, E = 7, 3
 SOURCES = [[4], [4, 5], [4]]  # and EOS
 TARGETS = [[4, 5, 6, 4], [], [6]]  # and EOS
+# Target position, source position, 1 sure or 0 possible: one with links, one without, one with a possible link alone.
+LINKS = [np.array([[0, 0, 1], [1, 0, 1], [1, 1, 0]]), np.empty((0, 3), np.int64), np.array([[0, 0, 0]])]
 
 
 def a_batch() -> Batch:
-    return collate(SOURCES, TARGETS, range(3))
+    return collate(SOURCES, TARGETS, range(3), LINKS)
 
 
 def a_trace(dtype: torch.dtype = torch.float64) -> Trace:
@@ -100,7 +103,7 @@ def test_a_loss_is_the_same_alone_and_among_others(kind: str) -> None:
         logit_BTV, weight_BTS, choice_BT, context_BTE = (part[[row], :length] for part in trace[:4])
         fertility_BS = trace.fertility_BS[[row], :positions]
         alone = Trace(logit_BTV, weight_BTS[:, :, :positions], choice_BT, context_BTE, fertility_BS)
-        batch = collate([SOURCES[row]], [target], [0])
+        batch = collate([SOURCES[row]], [target], [0], [LINKS[row]])
         assert float(loss(alone, batch)) == pytest.approx(float(together[row]), abs=1e-10)
 
 
@@ -211,7 +214,7 @@ def test_the_doubly_stochastic_penalty_equals_its_equation(share: float | None) 
     for rows in attention_by_hand(trace):
         wished = len(rows) / len(rows[0]) if share is None else share
         wanted.append(sum((wished - sum(column)) ** 2 for column in zip(*rows, strict=True)))
-    assert DoublyStochastic(share=share)(trace, a_batch()).tolist() == pytest.approx(wanted, abs=1e-6)
+    assert DoublyStochastic(share=share)(trace, a_batch()).tolist() == pytest.approx(wanted, abs=1e-12)
 
 
 def test_even_attention_is_doubly_stochastic() -> None:

@@ -6,7 +6,7 @@ C context size, A attention size. ``valid_BS`` is True at real source positions.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -43,6 +43,7 @@ class Attention(nn.Module):
     """
 
     sequential: bool = False
+    expects: Literal["nothing", "once", "anew"] = "nothing"  # Φ is 1, told once a sentence, another at every step
     sums_memory: bool = True  # the context is Σ_i α_i h_i, with the weights α it tells and the memory's own vectors h
     context_size: int
 
@@ -55,7 +56,10 @@ class Attention(nn.Module):
         return ()
 
     def fertilities(self, keys: Keys, valid_BS: Tensor) -> Tensor:
-        """Φ (B, S), how many target words each source position is expected to make; 1 for most, who expect nothing."""
+        """Φ (B, S), how many target words each source position is expected to make; 1 for most, who expect nothing.
+
+        Where an attention ``expects`` something else at every step there is no such number, and it is 1 too.
+        """
         return torch.ones(valid_BS.shape, device=valid_BS.device)
 
     def look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:

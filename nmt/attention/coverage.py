@@ -77,6 +77,7 @@ class LinguisticCoverage(Coverage):
         fertility: Annotated[float, Field(gt=0)] | None = 2.0,
     ) -> None:
         super().__init__(query_size, memory_size, size, width=1)
+        self.expects = "once" if fertility else "nothing"
         self.maximum = fertility or 1.0  # N
         self.fertility = nn.Linear(memory_size, 1, bias=False) if fertility else None  # U_f
 

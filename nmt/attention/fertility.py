@@ -75,6 +75,8 @@ class FertilityBound(Attention):
     is 1 at every step and it gets no boost (Malaviya et al. append a token <sink> for it). So the weights always are a
     distribution, and a source that is nothing but its end gets the weight 1 there at every step.
 
+    f is a bound and no expectation, so it is not what :meth:`fertilities` tells: that is 1 here too.
+
     Raises ``ValueError`` for an inner attention that gives no scores.
     """
 

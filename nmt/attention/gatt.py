@@ -32,6 +32,8 @@ class Gated(Attention):
         super().__init__()
         self.inner = inner
         self.sequential = inner.sequential
+        # An inner attention's Φ is of the source as it is refined, which is another one for every query.
+        self.expects = "nothing" if inner.expects == "nothing" else "anew"
         self.context_size = inner.context_size
 
     def refine(self, query_BTQ: Tensor, keys: Keys) -> Tensor:

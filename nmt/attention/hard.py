@@ -59,7 +59,7 @@ class Hard(Attention):
                 "hard attention chooses among the vectors that its inner attention sums up by its weights, and "
                 f"{type(self.inner).__name__} sums up none of the memory; put gatt around hard, not hard around gatt"
             )
-        self.sequential = self.inner.sequential
+        self.sequential, self.expects = self.inner.sequential, self.inner.expects
         self.context_size = memory_size
         self.expectation, self.prediction = expectation, prediction
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from nmt.batching import Batch
 from nmt.losses.base import Loss
-from nmt.losses.coverage import Coverage, DoublyStochastic
+from nmt.losses.coverage import Coverage, DoublyStochastic, Fertility
+from nmt.losses.guided import Guided
 from nmt.losses.likelihood import CrossEntropy
 from nmt.losses.reinforce import Entropy, Reinforce
 from nmt.model import Trace
@@ -25,6 +26,8 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "cross-entropy": CrossEntropy,
     "coverage": Coverage,
     "doubly-stochastic": DoublyStochastic,
+    "fertility": Fertility,
+    "guided": Guided,
     "reinforce": Reinforce,
     "entropy": Entropy,
 }

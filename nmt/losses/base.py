@@ -21,6 +21,8 @@ class Loss(nn.Module):
     """
 
     compares: bool = False
+    reads_fertility: bool = False  # the trace's Φ: no attention may expect another one at every step
+    reads_links: bool = False  # the batch's: the training text must have word links
 
     def forward(self, trace: Trace, batch: Batch) -> Tensor:
         """The loss of every sentence."""
