@@ -18,7 +18,7 @@ from nmt.attention import Attention, Glance, Memory
 from nmt.attention.base import Keys
 from nmt.cells import Dropout, Stacked
 from nmt.layers import Readout, at_least_float32
-from nmt.tree import State
+from nmt.tree import State, map_tensors, repeat, rows
 from nmt.vocabulary import PAD
 
 
@@ -92,8 +92,16 @@ class Wiring(nn.Module):
         raise NotImplementedError
 
     def look(self, query_BQ: Tensor, keys: Keys, attended: State) -> tuple[Glance, State]:
-        """One look with one query a hypothesis."""
-        return self.attention.step(query_BQ.unsqueeze(1), keys, attended)
+        """One look with one query a hypothesis. In search those of a sentence, next to each other, share its keys: they
+        are several queries of one look, where the attention keeps nothing from look to look."""
+        hypotheses = len(query_BQ) // rows(keys)
+        if hypotheses == 1:
+            return self.attention.step(query_BQ.unsqueeze(1), keys, attended)
+        if self.attention.sequential:
+            return self.attention.step(query_BQ.unsqueeze(1), repeat(keys, hypotheses), attended)
+        query_NKQ = query_BQ.reshape(-1, hypotheses, query_BQ.shape[-1])
+        glance, _ = self.attention.step(query_NKQ, keys, map_tensors(lambda one: one[::hypotheses], attended))
+        return Glance(*(part.flatten(0, 1).unsqueeze(1) for part in glance)), attended
 
 
 class LookThenUpdate(Wiring):
@@ -244,6 +252,7 @@ class MarginalDecoder(RecurrentDecoder):
     def logits(
         self, token_BT: Tensor, output_BTO: Tensor, embedded_BTD: Tensor, seen: Glance, memory: Memory
     ) -> Tensor:
+        memory = repeat(memory, len(token_BT) // len(memory.valid_BS))  # hypotheses of a sentence share it
         readout_BTSR = self.output_dropout(self.readout.everywhere(output_BTO, embedded_BTD, memory.value_BSE))
         real_BT = token_BT != PAD  # nothing follows padding
         readout_NSR, weight_NS = readout_BTSR[real_BT], at_least_float32(seen.weight_BTS[real_BT])

@@ -51,7 +51,11 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
-        """The trace of the words that follow ``token_BT`` (its first is the beginning of the sentence)."""
+        """The trace of the words that follow ``token_BT`` (its first is the beginning of the sentence).
+
+        The memory of N sentences serves N × K hypotheses, those of a sentence next to each other; what the trace tells
+        of a source stands there once a sentence.
+        """
         raise NotImplementedError
 
     def forward(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Trace:

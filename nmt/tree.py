@@ -27,6 +27,16 @@ def map_tensors(function: Callable[..., Tensor], state: State, *others: State) -
     raise TypeError(f"state must be tensors in nested tuples, found {type(state).__name__}")
 
 
+def rows(state: State) -> int:
+    """How many rows the tensors of a state have. Raises ``ValueError`` for a state without any."""
+    if isinstance(state, Tensor):
+        return len(state)
+    for part in state:
+        if isinstance(part, Tensor) or part != ():
+            return rows(part)
+    raise ValueError("a state without tensors has no rows")
+
+
 def select(state: State, index_B: Tensor) -> State:
     """Rows ``index_B`` of every tensor, in that order: reorders, drops or copies hypotheses."""
     return map_tensors(lambda tensor: tensor.index_select(0, index_B), state)

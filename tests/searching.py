@@ -15,6 +15,7 @@ from nmt.batching import Batch, collate
 from nmt.model import EncoderDecoder, Model, RecurrentSettings, Trace, build_model
 from nmt.search import Hypothesis, SearchSettings, beam_search
 from nmt.settings import Choice
+from nmt.tree import repeat
 from nmt.vocabulary import BOS, EOS, PAD, UNK
 
 V = 6
@@ -48,7 +49,7 @@ class Toy(Model):
         return (torch.full((len(memory[0]), 1), BOS),)
 
     def decode(self, token_BT: Tensor, memory: Any, state: Any) -> Any:
-        table_BVVV, (valid_BS,) = memory
+        table_BVVV, (valid_BS,) = repeat(memory, len(token_BT) // len(memory[0]))  # hypotheses share their sentence's
         (record_BT,) = state
         logits, weights = [], []
         for token_B in token_BT.unbind(dim=1):

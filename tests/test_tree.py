@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.tree import State, map_tensors, repeat, select
+from nmt.tree import State, map_tensors, repeat, rows, select
 
 
 class Named(NamedTuple):
@@ -66,3 +66,10 @@ def test_repeat_puts_copies_next_to_each_other() -> None:
     twice = repeat(a_state(), 2)
     assert twice.rest[0].tolist() == [10, 10, 20, 20, 30, 30]
     assert twice.first.tolist() == [[0, 1], [0, 1], [2, 3], [2, 3], [4, 5], [4, 5]]
+
+
+def test_rows_are_those_of_any_tensor() -> None:
+    assert rows(torch.zeros(3, 2)) == 3
+    assert rows(((), (torch.zeros(4), torch.zeros(4, 1)))) == 4
+    with pytest.raises(ValueError, match="has no rows"):
+        rows(((),))

@@ -50,7 +50,6 @@ def beam_search(model: Model, source_BS: Tensor, valid_BS: Tensor, settings: Sea
         limit_N = torch.full_like(limit_N, settings.maximum_length)
     memory = model.encode(source_BS, valid_BS)
     state = repeat(model.start(memory), beam)
-    memory = repeat(memory, beam)
     sentence_N = torch.arange(sentences, device=device)
     ended_N = torch.zeros_like(sentence_N)  # how many hypotheses have ended
     total_NK = torch.full((sentences, beam), -torch.inf, device=device)
@@ -92,7 +91,7 @@ def beam_search(model: Model, source_BS: Tensor, valid_BS: Tensor, settings: Sea
         said_BT = torch.cat([said_BT[parent_B], token_B1], dim=1)
         state, covered_BS, word_BS = select((state, covered_BS, word_BS), parent_B)
         if not bool(alive_N.all()):
-            memory = select(memory, parent_B)
+            memory = select(memory, alive_N.nonzero().flatten())
             total_NK, limit_N, sentence_N, ended_N = (one[alive_N] for one in (total_NK, limit_N, sentence_N, ended_N))
 
     found: list[list[Hypothesis]] = [[] for _ in source_BS]
