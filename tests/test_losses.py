@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import pydantic
 import pytest
 import torch
 from references import cross_entropy
+from runs import write_project
 from torch import Tensor
 
 from nmt.batching import Batch, collate
@@ -16,6 +20,7 @@ from nmt.losses import LOSSES, Objective, PartSettings
 from nmt.losses.coverage import Coverage, DoublyStochastic
 from nmt.losses.likelihood import CrossEntropy
 from nmt.model import Trace
+from nmt.recipe import load_recipe
 
 V, E = 7, 3
 SOURCES = [[4], [4, 5], [4]]  # and EOS
@@ -228,3 +233,27 @@ def test_a_coverage_penalty_has_the_right_gradient(kind: str) -> None:
     # Away from the kinks of the minimum: random weights meet nowhere.
     weight_BTS = trace.weight_BTS.requires_grad_()
     assert torch.autograd.gradcheck(lambda w: LOSSES[kind]()(trace._replace(weight_BTS=w), batch), (weight_BTS,))
+
+
+# -------------------------------------------------------------------------------------------------- documentation
+
+DOCUMENT = (Path(__file__).resolve().parent.parent / "docs" / "losses.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_every_loss_is_documented_with_its_settings(kind: str) -> None:
+    (section,) = (one for one in DOCUMENT.split("\n## ")[1:] if kind in one.split("\n")[0].split())
+    if "hard-attention.md" not in section:
+        assert all(f"`{name}" in section for name in PartSettings(loss=kind).loss.settings)
+
+
+def test_what_the_documentation_shows_is_understood(tmp_path: Path) -> None:
+    snippets = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    kinds = set()
+    for number, snippet in enumerate(snippets):
+        whole = snippet if snippet.startswith("training:") else f"training:\n  objective:\n{indent(snippet, '  ')}"
+        place = write_project(tmp_path / str(number))
+        added = tmp_path / str(number) / "shown.yaml"
+        added.write_text(f"base: {place.name}\n{whole}")
+        kinds |= {part.loss.kind for part in load_recipe(added).training.objective}
+    assert kinds == LOSSES.keys() - {"reinforce", "entropy"}
