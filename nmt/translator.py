@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -182,9 +183,12 @@ class Translator:
         words = [instead.get(place, word) for place, word in enumerate(one.words)]
         return replace(one, text=" ".join(words), words=words, replaced=tuple(instead))
 
-    def _inference(self) -> torch.inference_mode:
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
         self.model.eval()
-        return torch.inference_mode()
+        coarse = self.search.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=coarse):
+            yield
 
 
 class _Run(NamedTuple):

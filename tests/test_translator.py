@@ -289,6 +289,18 @@ def test_an_unknown_word_that_looks_nowhere_stays() -> None:
     assert (one.text, one.replaced) == ("<unk>", ())
 
 
+def test_bfloat16_scores_nearly_the_same() -> None:
+    """And not just the same, or it would be off."""
+    lines, said = ["你好 世界", "天气 很好"], ["hello", "I like"]
+    plain, coarse = (untrained("words", precision=name).align(lines, said) for name in ("float32", "bfloat16"))
+    for one, other in zip(plain, coarse, strict=True):
+        assert one.log_prob != other.log_prob
+        assert one.log_prob == pytest.approx(other.log_prob, rel=0.02)
+        np.testing.assert_allclose(one.weight_TS, other.weight_TS, atol=0.02)
+    (one,) = untrained("words", precision="bfloat16", coverage="gnmt", stepwise=True).translate(lines[:1])
+    check(one, lines[0])
+
+
 def test_given_translations_are_left_as_they_are() -> None:
     (one,) = untrained("words", replace_unknown=True).align(["你好"], ["never"])
     assert (one.text, one.replaced) == ("never", ())

@@ -57,6 +57,7 @@ class SearchSettings(Settings):
     replace_unknown: bool | FilePath = False
     ensemble: Literal["arithmetic", "geometric"] = "arithmetic"  # mean of the probabilities of several models
     batch_tokens: Annotated[int, Field(ge=1)] = 4000  # source tokens searched at once
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast of the matrix products
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
