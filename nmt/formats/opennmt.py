@@ -19,6 +19,7 @@ from nmt.text import read_lines
 HINT = "give the very tokens that the model saw, after its transforms"
 END = "</s>"
 
+_WEIGHT = re.compile(r"\b[01]\.[0-9]{7}\b")
 _ROW = re.compile(r"\s*(\S+)((?:\s+[01]\.[0-9]{7})+)\s*")
 
 
@@ -45,6 +46,8 @@ def read_debug(path: File, source: File | None = None, target: File | None = Non
         labels = [label for label, _ in rows]
         if labels[-1] == END:
             labels.pop()
+        if _WEIGHT.search(header):
+            raise InputError(f"{where}: weights where the source tokens should be; a row above the table is damaged")
         columns = len(rows[0][1])
         # The line above may begin with the time and the level of the log.
         sides = [header.split()[-columns:], labels]
@@ -58,8 +61,7 @@ def read_debug(path: File, source: File | None = None, target: File | None = Non
 
 
 def _tables(path: File) -> Iterator[tuple[int, str, list[tuple[str, list[float]]]]]:
-    """The line number of each table's head, its head and its rows; a row with another number of weights or after
-    another line begins anew."""
+    """The line number of each table's head, its head and its rows."""
     above, rows, start = "", [], 0
     for number, line in enumerate(read_lines(path), start=1):
         match = _ROW.fullmatch(line)
