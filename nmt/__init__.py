@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nmt.version import VERSION as __version__  # noqa: N811 - the customary name
 
 if TYPE_CHECKING:
+    from nmt.alignment import Alignment, best_reading, symmetrised
     from nmt.errors import InputError
     from nmt.links import Links
     from nmt.recipe import Recipe, load_recipe
@@ -19,16 +20,31 @@ if TYPE_CHECKING:
 
 # Public name -> the module it lives in.
 _HOMES = {
+    "Alignment": "nmt.alignment",
     "InputError": "nmt.errors",
     "Links": "nmt.links",
     "Recipe": "nmt.recipe",
     "Score": "nmt.score",
     "Translation": "nmt.translator",
     "Translator": "nmt.translator",
+    "best_reading": "nmt.alignment",
     "load_recipe": "nmt.recipe",
+    "symmetrised": "nmt.alignment",
 }
 
-__all__ = ["InputError", "Links", "Recipe", "Score", "Translation", "Translator", "__version__", "load_recipe"]
+__all__ = [
+    "Alignment",
+    "InputError",
+    "Links",
+    "Recipe",
+    "Score",
+    "Translation",
+    "Translator",
+    "__version__",
+    "best_reading",
+    "load_recipe",
+    "symmetrised",
+]
 
 
 def __getattr__(name: str) -> Any:
