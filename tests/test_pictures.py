@@ -13,9 +13,10 @@ from matplotlib import colormaps
 from matplotlib.image import imread
 
 from nmt import pictures
+from nmt.alignment import Alignment
 from nmt.errors import InputError
 from nmt.links import Links
-from nmt.pictures import draw_attention, font_families
+from nmt.pictures import draw_attention, draw_coverage, draw_systems, font_families
 
 # matplotlib only warns when it draws an empty box for a character.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -117,3 +118,70 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as told:
         draw_attention(tmp_path / "a.png", np.ones((1, 1)), ["a\t\u3000\u200b\ufeffb"], [""])
     assert not told
+
+
+def test_systems_stand_side_by_side(tmp_path: Path) -> None:
+    """Two panels of the same source: the darkest cell of each is in its own half, and both outline the gold link."""
+    soft = Alignment(CHINESE, ENGLISH, weight_TS=np.eye(len(ENGLISH), len(CHINESE) + 1))
+    hard = Alignment(CHINESE, ENGLISH[:4], Links({(1, 2)}))
+    dark = np.array(colormaps["Blues"](1.0)[:3])
+    counts = []
+    for number, systems in enumerate([{"one 看": soft, "two": hard}, {"one 看": soft, "two": soft}]):
+        path = tmp_path / f"{number}.png"
+        draw_systems(path, systems, gold=Links({(11, 0)}))
+        pixels = imread(path)[..., :3]
+        columns = np.nonzero(np.abs(pixels - dark).max(axis=-1) < 0.01)[1]
+        counts.append([int((columns < pixels.shape[1] / 2).sum()), int((columns > pixels.shape[1] / 2).sum())])
+    (left, one_cell), (_, all_cells) = counts
+    assert left == pytest.approx(all_cells, rel=0.05)
+    assert left / len(ENGLISH) == pytest.approx(one_cell, rel=0.3)  # the scale's dark end counts too
+    draw_systems(tmp_path / "a.svg", {"one": soft, "two": hard})
+    draw_systems(tmp_path / "a.pdf", {"one": soft, "two": hard})
+
+
+def red_bars(path: Path) -> int:
+    pixels = imread(path)[..., :3]
+    return int((np.abs(pixels - np.array([0xD1, 0x49, 0x5B]) / 255).max(axis=-1) < 0.05).sum())
+
+
+def test_coverage_as_bars_red_where_it_is_wrong(tmp_path: Path) -> None:
+    fine = Alignment("abc", "xyz", Links({(0, 0), (1, 1), (2, 2)}))
+    many = Alignment("abc", "xyz", Links({(0, 0), (0, 1), (0, 2), (1, 1), (2, 2)}))
+    none = Alignment("abc", "xyz", Links({(0, 0), (1, 1)}))
+    for name, alignment in {"fine": fine, "many": many, "none": none}.items():
+        draw_coverage(tmp_path / f"{name}.png", {name: alignment})
+    assert red_bars(tmp_path / "fine.png") == 0
+    assert red_bars(tmp_path / "many.png") > 50 * red_bars(tmp_path / "none.png") / 10 > 0
+    draw_coverage(tmp_path / "both.pdf", {"fine": fine, "many": many}, above=3)
+
+
+def test_systems_of_different_sources_are_not_drawn_together(tmp_path: Path) -> None:
+    one, other = Alignment("ab", "x", Links()), Alignment("ac", "x", Links())
+    for draw in (draw_systems, draw_coverage):
+        for systems in ({"one": one, "other": other}, {}, {"one": Alignment("", "x", Links())}):
+            with pytest.raises(ValueError, match="one source, which has words"):
+                draw(tmp_path / "a.png", systems)
+        with pytest.raises(InputError, match="must end in"):
+            draw(tmp_path / "a.txt", {"one": one})
+    with pytest.raises(ValueError, match="without words"):
+        draw_systems(tmp_path / "a.png", {"one": Alignment("ab", "", Links())})
+
+
+ARABIC = ["السلام", "عليكم", "،", "المكتبة", "2024"]
+
+
+def test_arabic_is_joined_and_from_right_to_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter joined to its neighbours has another shape than alone; where matplotlib cannot, it is told."""
+    from matplotlib import ft2font
+    from matplotlib.textpath import TextPath
+
+    for suffix in pictures.SUFFIXES:
+        if hasattr(ft2font, "__libraqm_version__"):
+            draw_attention(tmp_path / f"a{suffix}", np.eye(5), ARABIC, ARABIC, title=" ".join(ARABIC))
+    if hasattr(ft2font, "__libraqm_version__"):
+        joined = TextPath((0, 0), "\u0628\u0628", size=20).get_extents().width
+        apart = TextPath((0, 0), "\u0628\u200c\u0628", size=20).get_extents().width
+        assert joined < 0.95 * apart
+        monkeypatch.delattr(ft2font, "__libraqm_version__")
+    with pytest.warns(UserWarning, match=r"install 3\.11 or newer"):
+        draw_attention(tmp_path / "old.png", np.eye(5), ARABIC, ARABIC)
