@@ -9,7 +9,7 @@ import torch
 from references import Gate, Look, Matrix, Vector, thirds
 from torch import Tensor, nn
 
-from nmt.attention import Attention, GAtt, GAttInv, Memory
+from nmt.attention import Attention, GAtt, GAttInv, GAttResetAfter, Memory
 
 DOUBLE = torch.float64
 B, T, S, Q, E, A = 3, 3, 4, 5, 6, 7
@@ -37,9 +37,9 @@ def weights(*products: nn.Linear) -> list[Matrix]:
     return [one.weight.tolist() for one in products]
 
 
-def gate_of(attention: GAtt | GAttInv) -> Gate:
+def gate_of(attention: GAtt | GAttResetAfter | GAttInv) -> Gate:
     """The gate's matrices, by the places that the module's comments give them."""
-    joined = attention.query if isinstance(attention, GAtt) else attention.memory
+    joined = attention.memory if isinstance(attention, GAttInv) else attention.query
     w_z, w_r, w = thirds(joined.weight.tolist())
     b_z, b_r, b = thirds(joined.bias.tolist())
     size = attention.gate_size

@@ -194,6 +194,15 @@ def gate(p: Gate, h: Vector, s: Vector) -> Vector:
     return [(1 - z_k) * h_k + z_k * c_k for z_k, h_k, c_k in zip(z, h, candidate, strict=True)]
 
 
+def gate_reset_after(p: Gate, h: Vector, s: Vector) -> Vector:
+    """The same, but r acts on U h: the candidate of cuDNN's GRU, without its second bias."""
+    z = each(sigmoid, plus(times(p.w_z, s), times(p.u_z, h), p.b_z))
+    r = each(sigmoid, plus(times(p.w_r, s), times(p.u_r, h), p.b_r))
+    gated = [r_k * u_k for r_k, u_k in zip(r, times(p.u, h), strict=True)]
+    candidate = each(math.tanh, plus(times(p.w, s), gated, p.b))
+    return [(1 - z_k) * h_k + z_k * c_k for z_k, h_k, c_k in zip(z, h, candidate, strict=True)]
+
+
 class CoverageGate(NamedTuple):
     """One of the three sums of Tu et al. 2016, section 3.2.2: U β + V α + B h + W s."""
 

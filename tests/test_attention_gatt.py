@@ -1,9 +1,10 @@
-"""GAtt and GAtt-Inv against equations 5 to 9 of Zhang, Xiong and Su 2017, alone and around others."""
+"""GAtt, its other reset and GAtt-Inv against equations 5 to 9 of Zhang, Xiong and Su 2017, alone and around others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +16,27 @@ from references import (
     bahdanau,
     constrained_softmax,
     gate,
+    gate_reset_after,
     look,
     plus,
     times,
     weighted_sum,
 )
+from torch import Tensor
 
-from nmt.attention import Attention, Bahdanau, FertilityBound, GAtt, GAttInv, Hard, LinguisticCoverage, Memory
+from nmt.attention import (
+    ATTENTIONS,
+    Attention,
+    Bahdanau,
+    FertilityBound,
+    GAtt,
+    GAttInv,
+    GAttResetAfter,
+    Hard,
+    LinguisticCoverage,
+    Memory,
+)
+from nmt.settings import choice
 
 
 def a_gatt(inner: Callable[..., Attention] = Bahdanau) -> GAtt:
@@ -90,6 +105,28 @@ def test_gatt_is_sequential_only_if_its_inner_attention_is() -> None:
     assert not a_gatt().sequential
     assert not GAttInv(Q, E, inner=Bahdanau).sequential
     assert a_gatt(LinguisticCoverage).sequential
+
+
+# ----------------------------------------------------------------------------------------------- reset after U h
+
+
+def test_gatt_reset_after_equals_its_equation() -> None:
+    attention = spread(GAttResetAfter(Q, E, inner=Bahdanau))
+    assert attention.context_size == E
+    inner = attention.inner
+    w, u, [v] = weights(inner.query, inner.memory, inner.energy)
+    p = gate_of(attention)
+    check(attention, lambda s, source, valid: bahdanau(w, u, v, s, [gate_reset_after(p, h, s) for h in source], valid))
+
+
+@pytest.mark.parametrize(("b_r", "equal"), [(-60.0, True), (60.0, True), (0.0, False)])
+def test_where_the_reset_stands_matters_only_when_it_is_half_open(b_r: float, equal: bool) -> None:
+    before, after, memory, query_BTQ = a_gatt(), GAttResetAfter(Q, E, inner=Bahdanau).double(), a_memory(), queries()
+    with torch.no_grad():
+        before.query.bias[E : 2 * E] = b_r
+    after.load_state_dict(before.state_dict())  # the parameters of one are those of the other
+    one, other = (both.refine(query_BTQ, both.precompute(memory)) for both in (before, after))
+    assert torch.allclose(one, other, rtol=0, atol=1e-12) == equal
 
 
 # ------------------------------------------------------------------------------------------------------- GAtt-Inv
@@ -194,3 +231,42 @@ def test_gatt_around_hard_samples_refined_vectors_for_many_queries_at_once() -> 
         for t in range(T):
             place = [torch.equal(glance.context_BTE[b, t], refined_BTSE[b, t, s]) for s in range(S)].index(True)
             assert glance.choice_BT[b, t] == glance.weight_BTS[b, t, place].log()
+
+
+# ------------------------------------------------------------------------------------------- recomputing the source
+
+
+SAMPLING = {"kind": "hard", "expectation": 0.0}
+
+
+@pytest.mark.parametrize("inner", ["bahdanau", "coverage-neural", SAMPLING, "gatt"], ids=str)
+@pytest.mark.parametrize("kind", ["gatt", "gatt-inv", "gatt-reset-after"])
+def test_what_is_recomputed_is_the_same(kind: str, inner: Any) -> None:
+    """Values and gradients to the last digit, samples of hard attention too; and no refined source is remembered."""
+    plain, recomputed = (
+        choice(ATTENTIONS).validate({"kind": kind, "inner": inner, "recompute": one}).build(ATTENTIONS, Q, E).double()
+        for one in (False, True)
+    )
+    recomputed.load_state_dict(spread(plain).state_dict())
+    memory, query_BTQ = a_memory(), queries()
+    results, remembered = [], []
+    for attention in (plain, recomputed):
+        torch.manual_seed(3)
+        inputs = [memory.value_BSE.clone().requires_grad_(), query_BTQ.clone().requires_grad_()]
+        shapes: set[tuple[int, ...]] = set()
+
+        def keep(one: Tensor, shapes: set[tuple[int, ...]] = shapes) -> Tensor:
+            shapes.add(tuple(one.shape))
+            return one
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+            keys = attention.precompute(Memory(inputs[0], VALID))
+            glance, _ = attention.step(inputs[1], keys, attention.start(VALID))
+        assert glance.choice_BT.any() == (inner == SAMPLING)
+        found = (glance.context_BTE.square().sum() + glance.weight_BTS.square().sum() + glance.choice_BT.sum()) / B
+        found.backward()
+        results.append([*glance, *(one.grad for one in [*inputs, *attention.parameters()])])
+        queries_at_once = 1 if attention.sequential else T
+        remembered.append((B, queries_at_once, S, attention.context_size) in shapes)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert remembered == [True, False]

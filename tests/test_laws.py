@@ -27,6 +27,7 @@ DOUBLE = torch.float64
 
 # What stands inside in the laws for every member that wraps another, where it can.
 INNERS = ["bahdanau", "coverage-linguistic", "hard", "gatt"]
+WRAPPERS = ["local-p", "fertility-bound", "gatt", "gatt-inv", "gatt-reset-after", "hard"]
 NESTS: dict[str, Any] = {
     "fertility-bound(general)": {"kind": "fertility-bound", "inner": "general"},
     "fertility-bound(dot)": {"kind": "fertility-bound", "inner": "dot"},
@@ -34,6 +35,12 @@ NESTS: dict[str, Any] = {
     "gatt-inv(gatt(multi-head))": {
         "kind": "gatt-inv",
         "inner": {"kind": "gatt", "inner": {"kind": "multi-head", "heads": 1}},
+    },
+    "gatt, recomputed": {"kind": "gatt", "recompute": True},
+    "gatt-reset-after(hard(coverage-neural)), recomputed": {
+        "kind": "gatt-reset-after",
+        "recompute": True,
+        "inner": {"kind": "hard", "inner": "coverage-neural"},
     },
     "hard(fertility-bound(local-p))": {"kind": "hard", "inner": {"kind": "fertility-bound", "inner": "local-p"}},
 }
@@ -72,7 +79,7 @@ EVERY_ATTENTION = attentions()
 def test_a_wrapper_is_recognised() -> None:
     assert "gatt(bahdanau)" in EVERY_ATTENTION
     assert "gatt(gatt)" in EVERY_ATTENTION
-    assert [kind for kind in ATTENTIONS if wraps(kind)] == ["local-p", "fertility-bound", "gatt", "gatt-inv", "hard"]
+    assert [kind for kind in ATTENTIONS if wraps(kind)] == WRAPPERS
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -9,7 +9,7 @@ from nmt.attention.base import Attention, Glance, Memory
 from nmt.attention.coverage import LinguisticCoverage, NeuralCoverage, SeeCoverage
 from nmt.attention.dot import Concat, Dot, General, LocalP, ScaledDot
 from nmt.attention.fertility import FertilityBound
-from nmt.attention.gatt import GAtt, GAttInv
+from nmt.attention.gatt import GAtt, GAttInv, GAttResetAfter
 from nmt.attention.hard import Hard
 from nmt.attention.multihead import MultiHead
 
@@ -28,6 +28,7 @@ ATTENTIONS: dict[str, Callable[..., Attention]] = {
     "fertility-bound": FertilityBound,
     "gatt": GAtt,
     "gatt-inv": GAttInv,
+    "gatt-reset-after": GAttResetAfter,
     "hard": Hard,
 }
 

@@ -3,6 +3,21 @@
 Before every look the source is refined with respect to the decoder's state, so that what is attended to, and what
 is summed up, changes from step to step.
 
+What it costs, in multiplications for every pair of a query and a source position, beside those once a sentence and
+once a query (Q, E, A are the sizes of query, memory and scorer; an additive scorer's own E A are once a sentence where
+nothing refines the source, but here the source it multiplies is another one for every query):
+
+=================== =========== ====================== =====================
+gate                candidate   additive inner score   context
+=================== =========== ====================== =====================
+none                            A                      E
+gatt                E²          E A + A                E
+gatt-inv            Q²          Q A + A                Q
+gatt-reset-after    E           E A + A                E
+=================== =========== ====================== =====================
+
+No form of the additive score saves its E A: U_a h' = U_a h + U_a [z ⊙ (h̄ − h)] still multiplies a vector of the pair.
+
 Shapes: see :mod:`nmt.attention.base`; R size of the refined vectors; N = B × T source sentences, one for every query.
 """
 
@@ -12,6 +27,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nmt.attention.base import Attention, Glance, Keys, Memory
 from nmt.settings import Builder, Choice
@@ -24,13 +40,16 @@ class Gated(Attention):
     ``inner`` scores *and* sums up the refined source. Which s the gate sees is the query's business, so the decoder's
     wiring decides it. Sequential only if the inner attention is. A class gives :meth:`precompute`, whose keys hold
     ``valid_BS``, and :meth:`refine`.
+
+    The refined sources of all queries are what training must remember, several times over. With ``recompute`` it
+    forgets them and computes every look once more for the gradient, which is the same: less memory for more time.
     """
 
     sums_memory = False
 
-    def __init__(self, inner: Attention) -> None:
+    def __init__(self, inner: Attention, recompute: bool) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner, self.recompute = inner, recompute
         self.sequential = inner.sequential
         # An inner attention's Φ is of the source as it is refined, which is another one for every query.
         self.expects = "nothing" if inner.expects == "nothing" else "anew"
@@ -44,6 +63,12 @@ class Gated(Attention):
         return self.inner.start(valid_BS)
 
     def look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self._look(query_BTQ, keys, state)
+        glance, state = checkpoint(self._look, query_BTQ, keys, state, use_reentrant=False)
+        return glance, state
+
+    def _look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
         refined_BTSR = self.refine(query_BTQ, keys)
         # Each query has a source of its own now: T queries become T sentences with one query each.
         batch, queries, length, _ = refined_BTSR.shape
@@ -56,6 +81,11 @@ class Gated(Attention):
             glance.weight_BTS.reshape(batch, queries, length),
             glance.choice_BT.reshape(batch, queries),
         ), map_tensors(lambda one: one[::queries], state)
+
+
+def mix(z_BTSR: Tensor, history: Tensor, candidate_BTSR: Tensor) -> Tensor:
+    """(1 − z) ⊙ history + z ⊙ candidate, the gate's last line; the history is (B, 1, S, R) or (B, T, 1, R)."""
+    return torch.lerp(history, candidate_BTSR, z_BTSR)
 
 
 class GAttKeys(NamedTuple):
@@ -78,8 +108,10 @@ class GAtt(Gated):
     Here z multiplies the *new* candidate and the reset gate acts *before* U, the opposite of ``torch.nn.GRU`` in both.
     """
 
-    def __init__(self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau")) -> None:
-        super().__init__(inner(query_size, memory_size))
+    def __init__(
+        self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau"), recompute: bool = False
+    ) -> None:
+        super().__init__(inner(query_size, memory_size), recompute)
         self.gate_size = memory_size  # rows of one gate's matrix
         self.query = nn.Linear(query_size, 3 * memory_size)  # W_z, W_r, W with b_z, b_r, b
         self.gates = nn.Linear(memory_size, 2 * memory_size, bias=False)  # U_z, U_r
@@ -87,15 +119,58 @@ class GAtt(Gated):
 
     def precompute(self, memory: Memory) -> GAttKeys:
         update_BSE, reset_BSE = self.gates(memory.value_BSE).chunk(2, dim=-1)
-        return GAttKeys(memory.value_BSE, memory.valid_BS, update_BSE, reset_BSE)
+        # Under autocast the products are coarse, and whatever reads the refined source makes it coarse too.
+        return GAttKeys(memory.value_BSE.to(update_BSE.dtype), memory.valid_BS, update_BSE, reset_BSE)
 
     def refine(self, query_BTQ: Tensor, keys: GAttKeys) -> Tensor:
         update_BT1E, reset_BT1E, candidate_BT1E = self.query(query_BTQ).unsqueeze(2).chunk(3, dim=-1)
         h_B1SE = keys.value_BSE.unsqueeze(1)
-        z_BTSE = torch.sigmoid(update_BT1E + keys.update_BSE.unsqueeze(1))
-        r_BTSE = torch.sigmoid(reset_BT1E + keys.reset_BSE.unsqueeze(1))
-        candidate_BTSE = torch.tanh(candidate_BT1E + self.candidate(r_BTSE * h_B1SE))
-        return h_B1SE + z_BTSE * (candidate_BTSE - h_B1SE)  # (1 - z) h + z candidate
+        z_BTSE = (update_BT1E + keys.update_BSE.unsqueeze(1)).sigmoid_()
+        r_BTSE = (reset_BT1E + keys.reset_BSE.unsqueeze(1)).sigmoid_()
+        candidate_BTSE = (candidate_BT1E + self.candidate(r_BTSE * h_B1SE)).tanh_()
+        return mix(z_BTSE, h_B1SE, candidate_BTSE)
+
+
+class GAttResetAfterKeys(NamedTuple):
+    """The memory with its products U_z h, U_r h, U h, computed once a sentence."""
+
+    value_BSE: Tensor
+    valid_BS: Tensor
+    update_BSE: Tensor
+    reset_BSE: Tensor
+    candidate_BSE: Tensor
+
+
+class GAttResetAfter(Gated):
+    """GAtt whose reset gate acts *after* the product, as in cuDNN's form of the GRU, and not as in the paper:
+
+        h̄_i = tanh(W s + r_i ⊙ (U h_i) + b)
+
+    and z, r and h' as in :class:`GAtt`, with the same parameters: cuDNN's second bias, inside the reset, is left out.
+    U h is computed once a sentence, so no product of the *gate* is left for every pair of positions; that of an
+    additive inner score is (see the head of this file).
+    """
+
+    def __init__(
+        self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau"), recompute: bool = False
+    ) -> None:
+        super().__init__(inner(query_size, memory_size), recompute)
+        self.gate_size = memory_size  # rows of one gate's matrix
+        self.query = nn.Linear(query_size, 3 * memory_size)  # W_z, W_r, W with b_z, b_r, b
+        self.gates = nn.Linear(memory_size, 2 * memory_size, bias=False)  # U_z, U_r
+        self.candidate = nn.Linear(memory_size, memory_size, bias=False)  # U
+
+    def precompute(self, memory: Memory) -> GAttResetAfterKeys:
+        update_BSE, reset_BSE = self.gates(memory.value_BSE).chunk(2, dim=-1)
+        value_BSE, candidate_BSE = memory.value_BSE.to(update_BSE.dtype), self.candidate(memory.value_BSE)
+        return GAttResetAfterKeys(value_BSE, memory.valid_BS, update_BSE, reset_BSE, candidate_BSE)
+
+    def refine(self, query_BTQ: Tensor, keys: GAttResetAfterKeys) -> Tensor:
+        update_BT1E, reset_BT1E, candidate_BT1E = self.query(query_BTQ).unsqueeze(2).chunk(3, dim=-1)
+        z_BTSE = (update_BT1E + keys.update_BSE.unsqueeze(1)).sigmoid_()
+        r_BTSE = (reset_BT1E + keys.reset_BSE.unsqueeze(1)).sigmoid_()
+        candidate_BTSE = torch.addcmul(candidate_BT1E, r_BTSE, keys.candidate_BSE.unsqueeze(1)).tanh_()
+        return mix(z_BTSE, keys.value_BSE.unsqueeze(1), candidate_BTSE)
 
 
 class GAttInvKeys(NamedTuple):
@@ -118,8 +193,10 @@ class GAttInv(Gated):
     The refined vectors have the size of s, so the context shrinks to it.
     """
 
-    def __init__(self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau")) -> None:
-        super().__init__(inner(query_size, query_size))
+    def __init__(
+        self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau"), recompute: bool = False
+    ) -> None:
+        super().__init__(inner(query_size, query_size), recompute)
         self.gate_size = query_size  # rows of one gate's matrix
         self.memory = nn.Linear(memory_size, 3 * query_size)  # W_z, W_r, W with b_z, b_r, b
         self.gates = nn.Linear(query_size, 2 * query_size, bias=False)  # U_z, U_r
@@ -129,9 +206,9 @@ class GAttInv(Gated):
         return GAttInvKeys(memory.valid_BS, *self.memory(memory.value_BSE).chunk(3, dim=-1))
 
     def refine(self, query_BTQ: Tensor, keys: GAttInvKeys) -> Tensor:
-        s_BT1Q = query_BTQ.unsqueeze(2)
+        s_BT1Q = query_BTQ.unsqueeze(2).to(keys.update_BSQ.dtype)
         update_BT1Q, reset_BT1Q = self.gates(s_BT1Q).chunk(2, dim=-1)
-        z_BTSQ = torch.sigmoid(keys.update_BSQ.unsqueeze(1) + update_BT1Q)
-        r_BTSQ = torch.sigmoid(keys.reset_BSQ.unsqueeze(1) + reset_BT1Q)
-        candidate_BTSQ = torch.tanh(keys.candidate_BSQ.unsqueeze(1) + self.candidate(r_BTSQ * s_BT1Q))
-        return s_BT1Q + z_BTSQ * (candidate_BTSQ - s_BT1Q)  # (1 - z) s + z candidate
+        z_BTSQ = (keys.update_BSQ.unsqueeze(1) + update_BT1Q).sigmoid_()
+        r_BTSQ = (keys.reset_BSQ.unsqueeze(1) + reset_BT1Q).sigmoid_()
+        candidate_BTSQ = (keys.candidate_BSQ.unsqueeze(1) + self.candidate(r_BTSQ * s_BT1Q)).tanh_()
+        return mix(z_BTSQ, s_BT1Q, candidate_BTSQ)
