@@ -23,7 +23,7 @@ FLOORS: dict[float, str] = {
     1.25: "words symmetrise",
     1.5: "vocabulary unknown",
     2: "corpus bitext batching attention metrics",
-    2.5: "alignment",
+    2.5: "alignment aligners",
     2.75: "formats",
     3: "encoder decoder",
     4: "model",

@@ -1,0 +1,188 @@
+"""``nmt-align``: links of given translations, and how they compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from runs import Trained, prepared, write_project
+
+from nmt.aligners import align_by
+from nmt.cli.align import main
+from nmt.errors import InputError
+from nmt.links import Links, parse_links, read_links, read_matrices
+from nmt.metrics import aer, saer
+from nmt.symmetrise import SYMMETRISATIONS
+from nmt.text import read_lines, write_lines
+from nmt.translator import Translator
+
+
+class Text:
+    """A trained run with the two sides and the gold links of its test set."""
+
+    def __init__(self, directory: Path) -> None:
+        recipe = write_project(directory / "project")
+        self.run = directory / "run"
+        Trained(*prepared(recipe, "training.epochs=1"), self.run).run()
+        self.source, self.target, self.gold = (recipe.parent / f"test.{end}" for end in ("src", "trg", "gold"))
+
+    def aligned(self) -> list:
+        """What the library says of the same text."""
+        lines = (list(read_lines(path)) for path in (self.source, self.target))
+        return Translator.load(self.run, "cpu").align(*lines)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
+    return Text(tmp_path_factory.mktemp("align"))
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [*(str(one) for one in arguments), "--device", "cpu"])
+
+
+def links_of(result: Result) -> list[Links]:
+    assert result.exit_code == 0, result.output
+    return [parse_links(line) for line in result.stdout.removesuffix("\n").split("\n")]
+
+
+def cells(result: Result, name: str) -> list[str]:
+    """The numbers of a row of the table."""
+    (line,) = (line for line in result.stderr.split("\n") if f" {name} " in line)
+    return [cell.strip() for cell in line.split("│")[2:-1]]
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr.removeprefix("error: ")
+
+
+def test_the_links_are_those_of_the_library_line_by_line(text: Text, tmp_path: Path) -> None:
+    result = invoke(text.run, text.source, text.target, "--matrix", tmp_path / "out.npz")
+    said = text.aligned()
+    assert links_of(result) == [one.links() for one in said]
+    for found, one in zip(read_matrices(tmp_path / "out.npz"), said, strict=True):
+        np.testing.assert_allclose(found, one.matrix(), atol=1e-6)
+
+
+def test_error_rates_are_those_of_the_metrics(text: Text) -> None:
+    result = invoke(text.run, text.source, text.target, "--gold", text.gold)
+    gold, said = read_links(text.gold, base=0).links, text.aligned()
+    assert cells(result, "run") == [
+        str(sum(len(one.links().possible) for one in said)),
+        f"{aer([one.links() for one in said], gold).value:.2f}",
+        f"{saer([one.matrix() for one in said], gold).value:.2f}",
+    ]
+
+
+@pytest.mark.parametrize("way", [*SYMMETRISATIONS, "product"])
+def test_both_directions_become_one(text: Text, way: str) -> None:
+    # Letters are the words of both sides, so that a run can stand for one of the other way.
+    result = invoke(text.run, text.source, text.target, "--symmetrise", text.run, "--with", way, "--gold", text.gold)
+    found = links_of(result)
+    lines = [list(read_lines(path)) for path in (text.target, text.source)]
+    turned = Translator.load(text.run, "cpu").align(*lines)
+    for one, forth, back in zip(found, text.aligned(), turned, strict=True):
+        if way == "product":
+            product = forth.matrix() * back.matrix().T
+            assert one == Links((int(row.argmax()), j) for j, row in enumerate(product) if row.max(initial=0.0) > 0)
+        else:
+            assert one == SYMMETRISATIONS[way](forth.links(), back.links().turned())
+    assert cells(result, f"both, {way}")[0] == str(sum(len(one.possible) for one in found))
+
+
+def test_empty_lines_stay_in_their_place(text: Text, tmp_path: Path) -> None:
+    write_lines(tmp_path / "source", ["", "a b", ""])
+    write_lines(tmp_path / "target", ["a", "", ""])
+    for reading in ("produced", "fed"):
+        result = invoke(text.run, tmp_path / "source", tmp_path / "target", "--reading", reading)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == "\n\n\n"
+
+
+def test_a_word_may_be_read_where_it_is_fed(text: Text) -> None:
+    found = links_of(invoke(text.run, text.source, text.target, "--reading", "fed"))
+    for one, said in zip(found, text.aligned(), strict=True):
+        shifted = said.weight_TS[1:, :-1]  # letters are words, and the step after a word is its row
+        assert one == Links((int(row.argmax()), j) for j, row in enumerate(shifted))
+
+
+# ---------------------------------------------------------------------------------------------- other people's aligners
+
+# Each links the first word to the first, and backward the last to the last; it fails when it is given an empty line.
+EFLOMAL = """#!/usr/bin/env python3
+import sys
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+pairs = list(zip(open(given["-s"]), open(given["-t"]), strict=True))
+assert all(one.strip() and two.strip() for one, two in pairs)
+with open(given["-f"], "w") as forward, open(given["-r"], "w") as backward:
+    for one, two in pairs:
+        print("0-0", file=forward)
+        print(f"{len(one.split()) - 1}-{len(two.split()) - 1}", file=backward)
+"""
+FAST_ALIGN = """#!/usr/bin/env python3
+import sys
+assert sys.argv[3:6] == ["-d", "-o", "-v"]
+for line in open(sys.argv[2]):
+    one, two = (side.split() for side in line.split("|||"))
+    assert one and two
+    print(f"{len(one) - 1}-{len(two) - 1}" if "-r" in sys.argv else "0-0")
+"""
+PROGRAMS = {"eflomal": ("eflomal-align", EFLOMAL), "fast_align": ("fast_align", FAST_ALIGN)}
+
+
+def install(directory: Path, method: str, monkeypatch: pytest.MonkeyPatch, program: str | None = None) -> None:
+    name, text = PROGRAMS[method]
+    (directory / name).write_text(program or text)
+    (directory / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory), prepend=":")
+
+
+@pytest.mark.parametrize("method", PROGRAMS)
+def test_an_aligner_is_called_for_both_directions(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, method, monkeypatch)
+    found = align_by(method, [("a b", "c  d e"), ("", "x"), ("f", "g")], [("h i", "j"), ("k", " ")])
+    assert found.forward == [Links([(0, 0)]), Links(), Links([(0, 0)])]
+    assert found.backward == [Links([(1, 2)]), Links(), Links([(0, 0)])]
+    assert align_by(method, [("", "x")]) == ([Links()], [Links()])
+
+
+def test_an_aligner_stands_in_the_same_table(text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "eflomal", monkeypatch)
+    common = ["--gold", text.gold, "--method", "eflomal", "--learn", text.source, text.target, "--with", "union"]
+    result = invoke(text.run, text.source, text.target, *common)
+    assert len(links_of(result)) == 5
+    assert cells(result, "eflomal")[0] == cells(result, "eflomal, turned")[0] == "5"
+    assert cells(result, "eflomal, both")[0] == "10"
+    assert cells(result, "eflomal, both")[2] == "–"
+
+
+def test_an_aligner_that_fails_is_told_with_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "eflomal", monkeypatch, "#!/bin/sh\necho first >&2\necho no memory >&2\nexit 3\n")
+    with pytest.raises(InputError, match="eflomal-align failed with status 3: no memory"):
+        align_by("eflomal", [("a", "b")])
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_what_is_wrong_is_told_before_anything_is_printed(
+    text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "short", ["a"])
+    assert "short" in refused(invoke(text.run, text.source, tmp_path / "short"))
+    assert "is no run directory" in refused(invoke(tmp_path, text.source, text.target))
+    assert "give --gold" in refused(invoke(text.run, text.source, text.target, "--method", "eflomal"))
+    assert "--learn is text" in refused(invoke(text.run, text.source, text.target, "--learn", text.source, text.target))
+    write_lines(tmp_path / "gold", ["0-0 9-9"] * 5)
+    assert f"{tmp_path / 'gold'}, line 1" in refused(
+        invoke(text.run, text.source, text.target, "--gold", tmp_path / "gold")
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    common = ["--gold", text.gold, "--method", "fast_align"]
+    assert "fast_align is not installed" in refused(invoke(text.run, text.source, text.target, *common))
