@@ -43,7 +43,7 @@ class Bug(NamedTuple):
     tests: str  # names of test files without test_ and .py
 
 
-_GATE = "h_B1SE + z_BTSE * (candidate_BTSE - h_B1SE)"
+_GATE = "torch.lerp(history, candidate_BTSR, z_BTSR)"
 _RECEIVED = "beta_BSW + weight_BS.unsqueeze(-1) / source_BSU"
 _SELECTED = "select((state, covered_BS, word_BS), parent_B)"
 
@@ -77,12 +77,12 @@ BUGS: dict[str, Bug] = {
     ),
     "gate-ignored": Bug(
         "GAtt attends to the source as it was",
-        *("nmt/attention/gatt.py", _GATE, "h_B1SE + 0 * z_BTSE"),
+        *("nmt/attention/gatt.py", _GATE, "history + 0 * z_BTSR"),
         "attention_gatt",
     ),
     "z-inverted": Bug(
         "GAtt's z keeps the old, as in torch.nn.GRU",
-        *("nmt/attention/gatt.py", _GATE, "candidate_BTSE + z_BTSE * (h_B1SE - candidate_BTSE)"),
+        *("nmt/attention/gatt.py", _GATE, "candidate_BTSR + z_BTSR * (history - candidate_BTSR)"),
         "attention_gatt",
     ),
     "reset-after": Bug(

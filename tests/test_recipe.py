@@ -145,7 +145,8 @@ def test_a_recipe_stands_on_its_base(write: Write, tmp_path: Path) -> None:
     write()
     path = write("base: small.yaml\nmodel: {attention: {kind: gatt, inner: {kind: bahdanau, size: 5}}}\n", "more.yaml")
     recipe = load_recipe(path)
-    assert recipe.model.attention == Choice("gatt", {"inner": Choice("bahdanau", {"size": 5})})
+    assert recipe.model.attention.kind == "gatt"
+    assert recipe.model.attention.settings["inner"] == Choice("bahdanau", {"size": 5})
     assert (recipe.model.hidden, recipe.corpus) == (8, tmp_path / "corpus.yaml")
     assert mistakes(write("base: gone.yaml\n", "x.yaml")) == [
         f"{tmp_path / 'x.yaml'}, line 1: base: {tmp_path / 'gone.yaml'}: no such file"
