@@ -8,7 +8,7 @@ N real target positions of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -208,6 +208,19 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         self.embedding, self.initial, self.wiring, self.readout, self.output = embedding, start, wiring, readout, output
         self.embedding_dropout, self.output_dropout = dropout(embedding_dropout), nn.Dropout(output_dropout)
+
+    @property
+    def expects(self) -> Literal["nothing", "once", "anew"]:
+        """What its attention expects of a source position."""
+        return self.wiring.attention.expects
+
+    def precompute(self, memory: Memory) -> Keys:
+        """What the attention computes once a sentence."""
+        return self.wiring.attention.precompute(memory)
+
+    def fertilities(self, keys: Keys, valid_BS: Tensor) -> Tensor:
+        """What the attention expects each source position to make, (B, S)."""
+        return self.wiring.attention.fertilities(keys, valid_BS)
 
     def start(self, memory: Memory) -> DecoderState:
         """The state before the first target word."""

@@ -5,19 +5,22 @@ Shapes: B batch (or hypotheses), T target positions, S source positions, E conte
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Memory
 from nmt.attention.base import Keys
 from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
-from nmt.decoder import OUTPUTS, STARTS, WIRINGS, DecoderState, RecurrentDecoder
+from nmt.decoder import OUTPUTS, STARTS, WIRINGS, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
 from nmt.layers import READOUTS, modes_kept
 from nmt.settings import Choice, Settings, choice
+from nmt.sublayers import TransformerSettings
+from nmt.transformer import TransformerDecoder, TransformerEncoder
 from nmt.tree import State
 from nmt.vocabulary import PAD
 
@@ -85,20 +88,22 @@ class Encoded(NamedTuple):
 class EncoderDecoder(Model):
     """A model of an encoder and a decoder with attention."""
 
-    def __init__(self, encoder: RecurrentEncoder, decoder: RecurrentDecoder) -> None:
+    def __init__(
+        self, encoder: RecurrentEncoder | TransformerEncoder, decoder: RecurrentDecoder | TransformerDecoder
+    ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
     def encode(self, source_BS: Tensor, valid_BS: Tensor) -> State:
         memory: Memory = self.encoder(source_BS, valid_BS)
-        return Encoded(memory, self.decoder.wiring.attention.precompute(memory))
+        return Encoded(memory, self.decoder.precompute(memory))
 
-    def start(self, memory: State) -> DecoderState:
+    def start(self, memory: State) -> State:
         return self.decoder.start(memory.memory)
 
     def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
         logit_BTV, seen, state = self.decoder(token_BT, memory.memory, memory.keys, state)
-        fertility_BS = self.decoder.wiring.attention.fertilities(memory.keys, memory.memory.valid_BS)
+        fertility_BS = self.decoder.fertilities(memory.keys, memory.memory.valid_BS)
         fertility_BS = fertility_BS.to(memory.memory.value_BSE.dtype)
         return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
 
@@ -116,6 +121,7 @@ class Dropout(Settings):
 class RecurrentSettings(Settings):
     """An encoder-decoder of recurrent cells (see :mod:`nmt.encoder`, :mod:`nmt.decoder`)."""
 
+    kind: Literal["recurrent"] = "recurrent"
     embedding: Size = 256
     hidden: Size = 256
     encoder_hidden: Size | None = None  # of each direction of the encoder, whose memory is twice that; null: as hidden
@@ -183,7 +189,27 @@ class RecurrentSettings(Settings):
         return self.readout_size or (self.hidden if self.readout == "direct" else self.embedding)
 
 
-def build_model(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
+def _kind(settings: Any) -> str:
+    """A recipe that names no kind means recurrent cells, or the kind of the settings it is made with."""
+    kind = (
+        settings.get("kind", "recurrent") if isinstance(settings, Mapping) else getattr(settings, "kind", "recurrent")
+    )
+    return str(kind)
+
+
+ModelSettings = Annotated[
+    Annotated[RecurrentSettings, Tag("recurrent")] | Annotated[TransformerSettings, Tag("transformer")],
+    Discriminator(
+        _kind,
+        custom_error_type="unknown_model",
+        custom_error_message='unknown kind of model; choose "recurrent" or "transformer"',
+    ),
+]
+
+
+def build_model(
+    settings: RecurrentSettings | TransformerSettings, source_words: int, target_words: int
+) -> EncoderDecoder:
     """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes.
 
     Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes.
@@ -192,7 +218,23 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
         raise ValueError(
             f'tie "all" needs one vocabulary for both sides: {source_words} source words, {target_words} target words'
         )
+    if isinstance(settings, TransformerSettings):
+        encoder = TransformerEncoder(settings, source_words)
+        model = EncoderDecoder(encoder, TransformerDecoder(settings, encoder.memory_size, target_words))
+    else:
+        model = _recurrent(settings, source_words, target_words)
+    INITIALISATIONS[settings.initialisation](model)
+    for module in model.modules():
+        if isinstance(module, Cell):
+            module.initialise()
+    if settings.tie != "none":
+        model.decoder.output.weight = model.decoder.embedding.weight
+    if settings.tie == "all":
+        model.encoder.embedding.weight = model.decoder.embedding.weight
+    return model
 
+
+def _recurrent(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
     dropout = DROPOUTS[settings.dropout.mask]
 
     def make_cell(input_size: int, hidden_size: int) -> Cell:
@@ -232,16 +274,7 @@ def build_model(settings: RecurrentSettings, source_words: int, target_words: in
         embedding_dropout=settings.dropout.embedding,
         output_dropout=settings.dropout.output,
     )
-    model = EncoderDecoder(encoder, decoder)
-    INITIALISATIONS[settings.initialisation](model)
-    for module in model.modules():
-        if isinstance(module, Cell):
-            module.initialise()
-    if settings.tie != "none":
-        output.weight = target_embedding.weight
-    if settings.tie == "all":
-        source_embedding.weight = target_embedding.weight
-    return model
+    return EncoderDecoder(encoder, decoder)
 
 
 def initialise_default(model: nn.Module) -> None:

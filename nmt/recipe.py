@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from nmt.errors import InputError
 from nmt.losses import LOSSES, PartSettings
-from nmt.model import RecurrentSettings, build_model
+from nmt.model import ModelSettings, RecurrentSettings, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES
 from nmt.search import SearchSettings
 from nmt.settings import Choice, FilePath, Settings, choice, dump, load, plain
@@ -96,7 +96,7 @@ class Recipe(Settings):
 
     corpus: FilePath  # a corpus file, see data/README.md
     text: TextSettings
-    model: RecurrentSettings = RecurrentSettings()
+    model: ModelSettings = RecurrentSettings()
     training: TrainingSettings
     search: SearchSettings = SearchSettings()
     seed: Annotated[int, Field(ge=0)] = 1
@@ -113,8 +113,8 @@ class Recipe(Settings):
         readers = [part.loss.kind for part in self.training.objective if part.loss.build(LOSSES).reads_fertility]
         if readers:
             with torch.device("meta"):
-                attention = build_model(self.model, len(SPECIAL), len(SPECIAL)).decoder.wiring.attention
-            if attention.expects == "anew":
+                decoder = build_model(self.model, len(SPECIAL), len(SPECIAL)).decoder
+            if self.model.attention and decoder.expects == "anew":
                 raise ValueError(
                     f'the loss "{readers[0]}" compares with the fertility of each source position, which '
                     f'"{self.model.attention.kind}" around coverage expects anew at every step; choose the coverage '

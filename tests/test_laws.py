@@ -17,12 +17,16 @@ from nmt.cells import CELLS, DROPOUTS
 from nmt.decoder import STARTS, WIRINGS
 from nmt.layers import READOUTS
 from nmt.losses.likelihood import CrossEntropy
-from nmt.model import Dropout, EncoderDecoder, RecurrentSettings, build_model
+from nmt.model import Dropout, EncoderDecoder, ModelSettings, RecurrentSettings, build_model
+from nmt.positions import POSITIONS
 from nmt.settings import Choice, choice
+from nmt.sublayers import FEED_FORWARDS, NORMS
 from nmt.tree import State, map_tensors, repeat, select
 from nmt.vocabulary import BOS
 
 DOUBLE = torch.float64
+SETTINGS: pydantic.TypeAdapter = pydantic.TypeAdapter(ModelSettings)
+TRANSFORMER: dict[str, Any] = {"kind": "transformer", "embedding": 4, "heads": 2, "hidden": 16}
 
 
 # What stands inside in the laws for every member that wraps another, where it can.
@@ -293,6 +297,22 @@ def models() -> Iterator[Mapping[str, Any]]:
         for readout in READOUTS:
             for wiring in WIRINGS if readout != "direct" else ["update-then-look"]:
                 yield {"name": f"{start} {readout} {wiring}", "start": start, "readout": readout, "wiring": wiring}
+    for kind, chosen in EVERY_ATTENTION.items():
+        if not chosen.build(ATTENTIONS, E, E).sequential:
+            yield {"name": f"transformer {kind}", **TRANSFORMER, "attention": chosen}
+    for norm in NORMS:
+        for positions in POSITIONS:
+            yield {"name": f"transformer {norm} {positions}", **TRANSFORMER, "norm": norm, "positions": positions}
+        for feed_forward in FEED_FORWARDS:
+            yield {
+                "name": f"transformer {norm} {feed_forward}",
+                **TRANSFORMER,
+                "norm": norm,
+                "feed_forward": feed_forward,
+            }
+    for layer in (1, "last", "mean"):
+        for head in (1, 2, "mean"):
+            yield {"name": f"transformer shows {layer} {head}", **TRANSFORMER, "shown": {"layer": layer, "head": head}}
     yield {"name": "marginal maxout", "readout": "maxout", "wiring": "unfed", "output": "marginal"}
 
 
@@ -306,7 +326,8 @@ TARGETS = [[5, 4], [6, 7, 8, 8], []]
 
 def a_model(changes: Mapping[str, Any], dtype: torch.dtype = DOUBLE) -> EncoderDecoder:
     values: dict[str, Any] = {"embedding": 3, "hidden": 4, "encoder_layers": 2, "decoder_layers": 2}
-    return spread(build_model(RecurrentSettings(**values, **changes), WORDS, WORDS).to(dtype)).eval()
+    settings = SETTINGS.validate_python({**values, **changes})
+    return spread(build_model(settings, WORDS, WORDS).to(dtype)).eval()
 
 
 def decoded(model: EncoderDecoder, source_BS: Tensor, valid_BS: Tensor, token_BT: Tensor) -> Any:

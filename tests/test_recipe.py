@@ -231,7 +231,7 @@ def test_every_setting_that_is_not_free_is_compared(write: Write, run: Path) -> 
     """A setting added to the model or the text counts as a change without anybody's doing."""
     recipe = load_recipe(write())
     for section, settings in (("model", recipe.model), ("text", recipe.text)):
-        for name in type(settings).model_fields:
+        for name in set(type(settings).model_fields) - {"kind"}:  # of another kind, all is different
             other = next((one for one in (True, 7, "tanh", 1.0) if one != getattr(settings, name)), None)
             changed = recipe.model_construct(
                 **{**dict(recipe), section: type(settings).model_construct(**{**dict(settings), name: other})}

@@ -45,6 +45,7 @@ class Attention(nn.Module):
     sequential: bool = False
     expects: Literal["nothing", "once", "anew"] = "nothing"  # Φ is 1, told once a sentence, another at every step
     sums_memory: bool = True  # the context is Σ_i α_i h_i, with the weights α it tells and the memory's own vectors h
+    heads: int = 1
     context_size: int
 
     def precompute(self, memory: Memory) -> Keys:
@@ -75,6 +76,11 @@ class Attention(nn.Module):
             glance, state = self.look(query_B1Q, keys, state)
             glances.append(glance)
         return Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True))), state
+
+    def head_weights(self, query_BTQ: Tensor, keys: Keys, state: State) -> Tensor:
+        """Where each of the ``heads`` looks, (B, heads, T, S)."""
+        glance, _ = self.step(query_BTQ, keys, state)
+        return glance.weight_BTS.unsqueeze(1)
 
 
 class Scored(Attention):

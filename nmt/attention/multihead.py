@@ -47,12 +47,15 @@ class MultiHead(Attention):
         return HeadKeys(self._split(key), self._split(value), memory.valid_BS)
 
     def look(self, query_BTQ: Tensor, keys: HeadKeys, state: State) -> tuple[Glance, State]:
-        query_BHTK = self._split(self.query(query_BTQ))
-        energy_BHTS = query_BHTK @ keys.key_BHSK.transpose(-1, -2) / query_BHTK.shape[-1] ** 0.5
-        weight_BHTS = distribute(energy_BHTS, keys.valid_BS.unsqueeze(1))
+        weight_BHTS = self.head_weights(query_BTQ, keys, state)
         context_BTE = self.output((weight_BHTS @ keys.value_BHSK).transpose(1, 2).flatten(2))
         weight_BTS = weight_BHTS.mean(dim=1)
         return Glance(context_BTE, weight_BTS, weight_BTS.new_zeros(weight_BTS.shape[:2])), state
+
+    def head_weights(self, query_BTQ: Tensor, keys: HeadKeys, state: State) -> Tensor:
+        query_BHTK = self._split(self.query(query_BTQ))
+        energy_BHTS = query_BHTK @ keys.key_BHSK.transpose(-1, -2) / query_BHTK.shape[-1] ** 0.5
+        return distribute(energy_BHTS, keys.valid_BS.unsqueeze(1))
 
     def _split(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
