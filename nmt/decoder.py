@@ -18,6 +18,7 @@ from nmt.attention import Attention, Glance, Memory
 from nmt.attention.base import Keys
 from nmt.cells import Dropout, Stacked
 from nmt.layers import Readout, at_least_float32
+from nmt.loops import looping, project
 from nmt.tree import State, map_tensors, repeat, rows
 from nmt.vocabulary import PAD
 
@@ -115,7 +116,7 @@ class LookThenUpdate(Wiring):
 
     def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
         glance, attended = self.look(self.cells.read(state), keys, attended)
-        output_BO, state = self.cells.advance(product_BG + self.context(glance.context_BTE[:, 0]), state)
+        output_BO, state = self.cells.advance(product_BG + project(self.context, glance.context_BTE[:, 0]), state)
         return output_BO, glance, state, attended
 
 
@@ -154,9 +155,9 @@ class UpdateThenLook(Wiring):
 
     def step(self, product_BG: Tensor, keys: Keys, state: State, attended: State) -> Step:
         below, fed_BO = state
-        hidden_BH, below = self.cells.advance(product_BG + self.feed(fed_BO), below)
+        hidden_BH, below = self.cells.advance(product_BG + project(self.feed, fed_BO), below)
         glance, attended = self.look(hidden_BH, keys, attended)
-        output_BO = torch.tanh(self.combine(torch.cat([glance.context_BTE[:, 0], hidden_BH], dim=-1)))
+        output_BO = torch.tanh(project(self.combine, torch.cat([glance.context_BTE[:, 0], hidden_BH], dim=-1)))
         return output_BO, glance, (below, output_BO), attended
 
 
@@ -236,10 +237,11 @@ class RecurrentDecoder(nn.Module):
         embedded_BTD = self.embedding_dropout(self.embedding(token_BT), mask)
         product_BTG = self.wiring.inputs(embedded_BTD)
         outputs, glances = [], []
-        for product_BG in product_BTG.unbind(dim=1):
-            output_BO, glance, recurrent, attended = self.wiring.step(product_BG, keys, recurrent, attended)
-            outputs.append(output_BO)
-            glances.append(glance)
+        with looping():
+            for product_BG in product_BTG.unbind(dim=1):
+                output_BO, glance, recurrent, attended = self.wiring.step(product_BG, keys, recurrent, attended)
+                outputs.append(output_BO)
+                glances.append(glance)
         seen = Glance(*(torch.cat(parts, dim=1) for parts in zip(*glances, strict=True)))
         logit_BTV = self.logits(token_BT, torch.stack(outputs, dim=1), embedded_BTD, seen, memory)
         return logit_BTV, seen, DecoderState(recurrent, attended, mask)

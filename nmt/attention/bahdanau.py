@@ -5,12 +5,16 @@ Shapes: see :mod:`nmt.attention.base`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from nmt import native
 from nmt.attention.base import Memory, Scored, Size
+from nmt.layers import at_least_float32
+from nmt.loops import Left, applied, project, share
 
 
 class BahdanauKeys(NamedTuple):
@@ -36,9 +40,57 @@ class Bahdanau(Scored):
         self.energy = nn.Linear(size, 1, bias=False)  # v
 
     def precompute(self, memory: Memory) -> BahdanauKeys:
-        return BahdanauKeys(memory.value_BSE, memory.valid_BS, self.memory(memory.value_BSE))
+        return BahdanauKeys(memory.value_BSE, memory.valid_BS, at_least_float32(self.memory(memory.value_BSE)))
 
     def energies(self, query_BTQ: Tensor, keys: BahdanauKeys) -> Tensor:
-        hidden_BTSA = torch.tanh(self.query(query_BTQ).unsqueeze(2) + keys.product_BSA.unsqueeze(1))
-        energy_BTS: Tensor = self.energy(hidden_BTSA).squeeze(-1)
-        return energy_BTS
+        return additive(project(self.query, query_BTQ), keys.product_BSA, self.energy.weight[0])
+
+
+def additive(query_BTA: Tensor, product_BSA: Tensor, v_A: Tensor) -> Tensor:
+    """v · tanh(q_i + p_j), (B, T, S)."""
+    product = share(product_BSA)
+    return applied(_Additive, query_BTA, *(product or (product_BSA, None)), v_A)
+
+
+class _Additive(torch.autograd.Function):
+    """Remembers none of the (B, T, S, A) of tanh, which it computes again. Its gradient is that of p, q and v in
+
+        ∂(q_i + p_j) = ∂e_ij v (1 − tanh²),  ∂v = Σ_ij ∂e_ij tanh
+
+    by :mod:`nmt.native` where that can be; what a loop shares is added up in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query_BTA: Tensor, product_BSA: Tensor, left: Left | None, v_A: Tensor) -> Tensor:
+        query_BTA, product_BSA = query_BTA.to(product_BSA.dtype).contiguous(), product_BSA.contiguous()
+        ctx.save_for_backward(query_BTA, product_BSA, v_A)
+        ctx.left = left
+        if native.usable(query_BTA, v_A):
+            energy_BTS = query_BTA.new_empty(*query_BTA.shape[:2], product_BSA.shape[1])
+            native.run("additive_forward", _sizes(query_BTA, product_BSA), query_BTA, product_BSA, v_A, energy_BTS)
+            return energy_BTS
+        with torch.autocast(query_BTA.device.type, enabled=False):
+            return (query_BTA.unsqueeze(2) + product_BSA.unsqueeze(1)).tanh_() @ v_A
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTS: Tensor) -> tuple[Tensor, Tensor | None, None, Tensor]:
+        query_BTA, product_BSA, v_A = ctx.saved_tensors
+        total_BSA = torch.zeros_like(product_BSA) if ctx.left is None else ctx.left.sum(product_BSA)
+        if native.usable(query_BTA, v_A):
+            grad_BTA, grad_BA = torch.zeros_like(query_BTA), v_A.new_zeros(len(query_BTA), len(v_A))
+            given = grad_BTS.contiguous(), query_BTA, product_BSA, v_A, grad_BTA, total_BSA, grad_BA
+            native.run("additive_backward", _sizes(query_BTA, product_BSA), *given)
+            grad_A = grad_BA.sum(dim=0)
+        else:
+            hidden_BTSA = (query_BTA.unsqueeze(2) + product_BSA.unsqueeze(1)).tanh_()
+            grad_A = grad_BTS.reshape(-1) @ hidden_BTSA.flatten(0, 2)
+            inner_BTSA = grad_BTS.unsqueeze(-1) * v_A * (1 - hidden_BTSA**2)
+            total_BSA += inner_BTSA.sum(dim=1)
+            grad_BTA = inner_BTSA.sum(dim=2)
+        return grad_BTA, total_BSA if ctx.left is None else None, None, grad_A
+
+
+def _sizes(query_BTA: Tensor, product_BSA: Tensor) -> tuple[int, int, int, int]:
+    """B, T, S and A."""
+    return query_BTA.shape[0], query_BTA.shape[1], product_BSA.shape[1], query_BTA.shape[2]

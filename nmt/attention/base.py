@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from nmt.loops import expectation
 from nmt.tree import State
 
 # What an attention computes once a sentence: tensors in nested tuples, batch first, of whose inside only it knows.
@@ -106,4 +107,4 @@ def distribute(energy_BTS: Tensor, valid_BS: Tensor) -> Tensor:
 
 def attend(weight_BTS: Tensor, value_BSE: Tensor) -> Glance:
     """Soft attention: the context is the expectation of the values, Σ_i α_i h_i."""
-    return Glance(weight_BTS @ value_BSE, weight_BTS, weight_BTS.new_zeros(weight_BTS.shape[:2]))
+    return Glance(expectation(weight_BTS, value_BSE), weight_BTS, weight_BTS.new_zeros(weight_BTS.shape[:2]))

@@ -69,7 +69,10 @@ class ScaledDot(Scored):
 
 
 class General(Scored):
-    """e_ij = s_i · (W h_j) (Luong et al. 2015, section 3.1, *general*): matrix products alone, for any two sizes."""
+    """e_ij = s_i · (W h_j) (Luong et al. 2015, section 3.1, *general*): matrix products alone, for any two sizes.
+
+    Computed as (Wᵀ s_i) · h_j, so that a source that is another one for every query costs no product by W.
+    """
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__()
@@ -77,10 +80,10 @@ class General(Scored):
         self.memory = nn.Linear(memory_size, query_size, bias=False)  # W
 
     def precompute(self, memory: Memory) -> DotKeys:
-        return DotKeys(memory.value_BSE, memory.valid_BS, self.memory(memory.value_BSE))
+        return DotKeys(memory.value_BSE, memory.valid_BS, memory.value_BSE)
 
     def energies(self, query_BTQ: Tensor, keys: DotKeys) -> Tensor:
-        return query_BTQ @ keys.key_BSK.transpose(1, 2)
+        return (query_BTQ @ self.memory.weight) @ keys.key_BSK.transpose(1, 2)
 
 
 class Concat(Bahdanau):

@@ -30,6 +30,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nmt.attention.base import Attention, Glance, Keys, Memory
+from nmt.attention.gates import after_gate, exact_gate, of_query, of_source
+from nmt.layers import at_least_float32
+from nmt.loops import project, step_by_step
 from nmt.settings import Builder, Choice
 from nmt.tree import State, map_tensors, repeat
 
@@ -65,7 +68,8 @@ class Gated(Attention):
     def look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
         if not (self.recompute and torch.is_grad_enabled()):
             return self._look(query_BTQ, keys, state)
-        glance, state = checkpoint(self._look, query_BTQ, keys, state, use_reentrant=False)
+        with step_by_step():
+            glance, state = checkpoint(self._look, query_BTQ, keys, state, use_reentrant=False)
         return glance, state
 
     def _look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
@@ -81,11 +85,6 @@ class Gated(Attention):
             glance.weight_BTS.reshape(batch, queries, length),
             glance.choice_BT.reshape(batch, queries),
         ), map_tensors(lambda one: one[::queries], state)
-
-
-def mix(z_BTSR: Tensor, history: Tensor, candidate_BTSR: Tensor) -> Tensor:
-    """(1 − z) ⊙ history + z ⊙ candidate, the gate's last line; the history is (B, 1, S, R) or (B, T, 1, R)."""
-    return torch.lerp(history, candidate_BTSR, z_BTSR)
 
 
 class GAttKeys(NamedTuple):
@@ -118,17 +117,20 @@ class GAtt(Gated):
         self.candidate = nn.Linear(memory_size, memory_size, bias=False)  # U
 
     def precompute(self, memory: Memory) -> GAttKeys:
-        update_BSE, reset_BSE = self.gates(memory.value_BSE).chunk(2, dim=-1)
-        # Under autocast the products are coarse, and whatever reads the refined source makes it coarse too.
-        return GAttKeys(memory.value_BSE.to(update_BSE.dtype), memory.valid_BS, update_BSE, reset_BSE)
+        update_BSE, reset_BSE = at_least_float32(self.gates(memory.value_BSE)).chunk(2, dim=-1)
+        return GAttKeys(memory.value_BSE, memory.valid_BS, update_BSE, reset_BSE)
 
     def refine(self, query_BTQ: Tensor, keys: GAttKeys) -> Tensor:
-        update_BT1E, reset_BT1E, candidate_BT1E = self.query(query_BTQ).unsqueeze(2).chunk(3, dim=-1)
-        h_B1SE = keys.value_BSE.unsqueeze(1)
-        z_BTSE = (update_BT1E + keys.update_BSE.unsqueeze(1)).sigmoid_()
-        r_BTSE = (reset_BT1E + keys.reset_BSE.unsqueeze(1)).sigmoid_()
-        candidate_BTSE = (candidate_BT1E + self.candidate(r_BTSE * h_B1SE)).tanh_()
-        return mix(z_BTSE, h_B1SE, candidate_BTSE)
+        update_BTE, reset_BTE, candidate_BTE = at_least_float32(project(self.query, query_BTQ)).chunk(3, dim=-1)
+        return exact_gate(
+            self.candidate.weight,
+            qz=of_query(update_BTE),
+            kz=of_source(keys.update_BSE),
+            qr=of_query(reset_BTE),
+            kr=of_source(keys.reset_BSE),
+            h=of_source(keys.value_BSE),
+            c=of_query(candidate_BTE),
+        )
 
 
 class GAttResetAfterKeys(NamedTuple):
@@ -161,16 +163,21 @@ class GAttResetAfter(Gated):
         self.candidate = nn.Linear(memory_size, memory_size, bias=False)  # U
 
     def precompute(self, memory: Memory) -> GAttResetAfterKeys:
-        update_BSE, reset_BSE = self.gates(memory.value_BSE).chunk(2, dim=-1)
-        value_BSE, candidate_BSE = memory.value_BSE.to(update_BSE.dtype), self.candidate(memory.value_BSE)
-        return GAttResetAfterKeys(value_BSE, memory.valid_BS, update_BSE, reset_BSE, candidate_BSE)
+        update_BSE, reset_BSE = at_least_float32(self.gates(memory.value_BSE)).chunk(2, dim=-1)
+        candidate_BSE = at_least_float32(self.candidate(memory.value_BSE))
+        return GAttResetAfterKeys(*memory, update_BSE, reset_BSE, candidate_BSE)
 
     def refine(self, query_BTQ: Tensor, keys: GAttResetAfterKeys) -> Tensor:
-        update_BT1E, reset_BT1E, candidate_BT1E = self.query(query_BTQ).unsqueeze(2).chunk(3, dim=-1)
-        z_BTSE = (update_BT1E + keys.update_BSE.unsqueeze(1)).sigmoid_()
-        r_BTSE = (reset_BT1E + keys.reset_BSE.unsqueeze(1)).sigmoid_()
-        candidate_BTSE = torch.addcmul(candidate_BT1E, r_BTSE, keys.candidate_BSE.unsqueeze(1)).tanh_()
-        return mix(z_BTSE, keys.value_BSE.unsqueeze(1), candidate_BTSE)
+        update_BTE, reset_BTE, candidate_BTE = at_least_float32(project(self.query, query_BTQ)).chunk(3, dim=-1)
+        return after_gate(
+            qz=of_query(update_BTE),
+            kz=of_source(keys.update_BSE),
+            qr=of_query(reset_BTE),
+            kr=of_source(keys.reset_BSE),
+            qc=of_query(candidate_BTE),
+            kc=of_source(keys.candidate_BSE),
+            h=of_source(keys.value_BSE),
+        )
 
 
 class GAttInvKeys(NamedTuple):
@@ -203,12 +210,16 @@ class GAttInv(Gated):
         self.candidate = nn.Linear(query_size, query_size, bias=False)  # U
 
     def precompute(self, memory: Memory) -> GAttInvKeys:
-        return GAttInvKeys(memory.valid_BS, *self.memory(memory.value_BSE).chunk(3, dim=-1))
+        return GAttInvKeys(memory.valid_BS, *at_least_float32(self.memory(memory.value_BSE)).chunk(3, dim=-1))
 
     def refine(self, query_BTQ: Tensor, keys: GAttInvKeys) -> Tensor:
-        s_BT1Q = query_BTQ.unsqueeze(2).to(keys.update_BSQ.dtype)
-        update_BT1Q, reset_BT1Q = self.gates(s_BT1Q).chunk(2, dim=-1)
-        z_BTSQ = (keys.update_BSQ.unsqueeze(1) + update_BT1Q).sigmoid_()
-        r_BTSQ = (keys.reset_BSQ.unsqueeze(1) + reset_BT1Q).sigmoid_()
-        candidate_BTSQ = (keys.candidate_BSQ.unsqueeze(1) + self.candidate(r_BTSQ * s_BT1Q)).tanh_()
-        return mix(z_BTSQ, s_BT1Q, candidate_BTSQ)
+        update_BTQ, reset_BTQ = at_least_float32(project(self.gates, query_BTQ)).chunk(2, dim=-1)
+        return exact_gate(
+            self.candidate.weight,
+            qz=of_query(update_BTQ),
+            kz=of_source(keys.update_BSQ),
+            qr=of_query(reset_BTQ),
+            kr=of_source(keys.reset_BSQ),
+            h=of_query(query_BTQ),
+            c=of_source(keys.candidate_BSQ),
+        )

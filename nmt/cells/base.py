@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from nmt.loops import project
 from nmt.tree import State
 
 
@@ -86,8 +87,7 @@ class Unit(Cell):
         raise NotImplementedError
 
     def inputs(self, x: Tensor) -> Tensor:
-        product: Tensor = self.input(x)
-        return product
+        return project(self.input, x)
 
     def advance(self, product_BG: Tensor, state: State) -> tuple[Tensor, State]:
         new: Update = self(product_BG, self.read(state), state)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nmt.cells.base import Unit, Update
+from nmt.loops import project
 from nmt.tree import State
 
 
@@ -27,5 +28,5 @@ class Elman(Unit):
         return torch.rnn_tanh
 
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
-        h_BH = torch.tanh(product_BG + self.hidden(seen_BH))
+        h_BH = torch.tanh(product_BG + project(self.hidden, seen_BH))
         return Update(h_BH.to(seen_BH.dtype), {})  # autocast must not make coarse what is carried on

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.cells.base import Unit, Update
+from nmt.loops import project
 from nmt.tree import State
 
 
@@ -38,7 +39,7 @@ class GRU(Unit):
         h_BH, size = self.read(state), self.hidden_size
         gates_BG, candidate_BH = torch.split(product_BG, [2 * size, size], dim=-1)
         if self.reset == "after":
-            recurrent_BG = self.hidden(seen_BH)
+            recurrent_BG = project(self.hidden, seen_BH)
             recurrent_gates_BG, recurrent_BH = torch.split(recurrent_BG, [2 * size, size], dim=-1)
             r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
             candidate_BH = torch.tanh(candidate_BH + r_BH * recurrent_BH)
@@ -64,7 +65,7 @@ class GRUWithoutReset(Unit):
 
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
         h_BH = self.read(state)
-        z_BH, candidate_BH = (product_BG + self.hidden(seen_BH)).chunk(2, dim=-1)
+        z_BH, candidate_BH = (product_BG + project(self.hidden, seen_BH)).chunk(2, dim=-1)
         z_BH, candidate_BH = torch.sigmoid(z_BH), torch.tanh(candidate_BH)
         h_BH = candidate_BH + z_BH * (h_BH - candidate_BH)  # z h + (1 - z) candidate
         return Update(h_BH, {"update": z_BH})

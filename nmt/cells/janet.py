@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nmt.cells.base import Unit, Update
+from nmt.loops import project
 from nmt.tree import State
 
 
@@ -47,7 +48,7 @@ class JANET(Unit):
 
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
         c_BH = self.read(state)
-        s_BH, candidate_BH = (product_BG + self.hidden(seen_BH)).chunk(2, dim=-1)
+        s_BH, candidate_BH = (product_BG + project(self.hidden, seen_BH)).chunk(2, dim=-1)
         f_BH, i_BH = torch.sigmoid(s_BH), 1 - torch.sigmoid(s_BH - self.beta)
         c_BH = f_BH * c_BH + i_BH * torch.tanh(candidate_BH)
         return Update(c_BH, {"forget": f_BH, "input": i_BH})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nmt.cells.base import Unit, Update
+from nmt.loops import project
 from nmt.tree import State
 
 
@@ -36,7 +37,7 @@ class LSTM(Unit):
 
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
         _, c_BH = state
-        i_BH, f_BH, g_BH, o_BH = (product_BG + self.hidden(seen_BH)).chunk(4, dim=-1)
+        i_BH, f_BH, g_BH, o_BH = (product_BG + project(self.hidden, seen_BH)).chunk(4, dim=-1)
         i_BH, f_BH, o_BH = torch.sigmoid(i_BH), torch.sigmoid(f_BH), torch.sigmoid(o_BH)
         c_BH = f_BH * c_BH + i_BH * torch.tanh(g_BH)
         h_BH = o_BH * torch.tanh(c_BH)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.cells.base import Cell, Unit
+from nmt.loops import looping
 from nmt.tree import State, map_tensors
 
 # Cells whose kernel was measured to be faster than our steps, and where. It was in process time on one thread of a CPU,
@@ -38,11 +39,12 @@ def unroll(cell: Cell, x_BTX: Tensor, valid_BT: Tensor, state: State, *, backwar
     product_TBG = cell.inputs(x_BTX).unbind(dim=1)
     steps = range(x_BTX.shape[1])
     h_TBH: list[Tensor] = [x_BTX] * len(steps)
-    for t in reversed(steps) if backward else steps:
-        _, new = cell.advance(product_TBG[t], state)
-        real_B1 = valid_BT[:, t, None]
-        state = map_tensors(lambda after, before: torch.where(real_B1, after, before), new, state)  # noqa: B023
-        h_TBH[t] = cell.read(state)
+    with looping():
+        for t in reversed(steps) if backward else steps:
+            _, new = cell.advance(product_TBG[t], state)
+            real_B1 = valid_BT[:, t, None]
+            state = map_tensors(lambda after, before: torch.where(real_B1, after, before), new, state)  # noqa: B023
+            h_TBH[t] = cell.read(state)
     return torch.stack(h_TBH, dim=1)
 
 

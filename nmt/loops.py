@@ -1,0 +1,206 @@
+"""What all steps of a loop read, and its gradient: computed once after the loop instead of summed up step by step.
+
+Each step of a recurrent network multiplies by the same matrices and looks at the same source. By itself autograd makes
+a gradient of the size of each matrix at every step and adds it to the last; here the steps leave what it is made of,
+and one product makes it:
+
+    y_t = x_t Wᵀ + b:      ∂W = Σ_t ∂y_tᵀ x_t = [∂y_1; …; ∂y_T]ᵀ [x_1; …; x_T]
+    c_t = Σ_j α_tj h_j:    ∂h_j = Σ_t α_tj ∂c_t, one product of (S, T) by (T, E) a sentence
+
+The block :func:`looping` says where the loop is. Outside of it, or where no gradient is wanted, the same functions are
+the plain operations, and so is what they compute: *fast equals plain*, in values and gradients. Under autocast what is
+shared is made coarse once, not once a step.
+
+Shapes: B batch, T target positions (1 in most loops), S source positions, E memory size, K and G what a matrix reads
+and gives; N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """An operation whose gradient is written by hand, on its arguments."""
+    result: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return result
+
+
+class Left:
+    """What the steps of a loop leave for the gradient of one tensor: parts of a product, or a sum."""
+
+    def __init__(self, gradient: Callable[[Sequence[Any]], Tensor] | None = None) -> None:
+        self._gradient = gradient
+        self._parts: list[Any] = []
+        self._sum: Tensor | None = None
+
+    def part(self, *part: Tensor) -> None:
+        """Leave what ``gradient`` will be given in a list."""
+        self._parts.append(part)
+
+    def add(self, part: Tensor) -> None:
+        """Leave an addend. It belongs to the sum from now on, which changes it in place."""
+        self._sum = part if self._sum is None else self._sum.add_(part)
+
+    def sum(self, like: Tensor) -> Tensor:
+        """The sum so far, at first 0, in float32 at least: for who adds to it in place."""
+        if self._sum is None:
+            self._sum = torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
+        return self._sum
+
+    def taken(self) -> Tensor | None:
+        """The gradient of all that was left; nothing is left afterwards."""
+        parts, total = self._parts, self._sum
+        self._parts, self._sum = [], None
+        return self._gradient(parts[::-1]) if parts and self._gradient else total
+
+
+class Shared(NamedTuple):
+    """A tensor as the steps of a loop read it, and where they leave what its gradient is made of."""
+
+    tensor: Tensor
+    left: Left
+
+
+class _Gate(torch.autograd.Function):
+    """The identity, or a cast. Autograd comes here after all readers: then what they left becomes a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, dtype: torch.dtype, left: Left) -> Tensor:
+        ctx.left = left
+        ctx.set_materialize_grads(False)
+        return tensor.view_as(tensor) if tensor.dtype == dtype else tensor.to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, direct: Tensor | None) -> tuple[Tensor | None, None, None]:
+        taken = ctx.left.taken()
+        return (direct if taken is None else taken if direct is None else direct + taken), None, None
+
+
+# By their identity, the tensors of the innermost loop, which are kept alive with them; None outside of all loops.
+_LOOP: ContextVar[dict[int, tuple[Tensor, Shared]] | None] = ContextVar("loop", default=None)
+
+
+@contextmanager
+def looping() -> Iterator[None]:
+    """In the block what :func:`share` is given is shared by all steps; the gradient comes after the block."""
+    token = _LOOP.set({})
+    try:
+        yield
+    finally:
+        _LOOP.reset(token)
+
+
+@contextmanager
+def step_by_step() -> Iterator[None]:
+    """In the block nothing is shared: for what autograd computes a second time, outside of the loop."""
+    token = _LOOP.set(None)
+    try:
+        yield
+    finally:
+        _LOOP.reset(token)
+
+
+def share(
+    tensor: Tensor, gradient: Callable[[Sequence[Any]], Tensor] | None = None, *, factor: bool = False
+) -> Shared | None:
+    """A tensor that this loop shares; None where there is no loop, or no gradient to be had.
+
+    ``gradient`` makes it from the parts that steps leave, in the order of the steps; without one they leave addends.
+    A ``factor`` of products has the precision that autocast asks of these.
+    """
+    loop = _LOOP.get()
+    if loop is None or not torch.is_grad_enabled() or not tensor.requires_grad:
+        return None
+    if id(tensor) not in loop:
+        left = Left(gradient)
+        dtype = coarse(tensor) if factor else tensor.dtype
+        loop[id(tensor)] = tensor, Shared(applied(_Gate, tensor, dtype, left), left)
+    return loop[id(tensor)][1]
+
+
+def coarse(tensor: Tensor) -> torch.dtype:
+    """What autocast would make of a factor of a product."""
+    kind = tensor.device.type
+    coarse = torch.is_autocast_enabled(kind) and tensor.dtype == torch.float32
+    return torch.get_autocast_dtype(kind) if coarse else tensor.dtype
+
+
+# ------------------------------------------------------------------------------------------------------ y = x Wᵀ + b
+
+
+def project(linear: nn.Linear, x: Tensor) -> Tensor:
+    """``linear(x)``, x of shape (..., K), for a layer that every step of a loop goes through."""
+    shared = share(linear.weight, _matrix_gradient, factor=True) if type(linear) is nn.Linear else None
+    if shared is None:
+        y: Tensor = linear(x)
+        return y
+    bias = None if linear.bias is None else share(linear.bias, factor=True)
+    return applied(_Project, x, shared.tensor, bias and bias.tensor, shared.left, bias and bias.left)
+
+
+def _matrix_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    x, grad = zip(*parts, strict=True)
+    return torch.cat(grad).t() @ torch.cat(x)
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight_GK: Tensor, bias_G: Tensor | None, left: Left, left_bias: Left | None
+    ) -> Tensor:
+        x = x.to(weight_GK.dtype)
+        ctx.save_for_backward(x, weight_GK)
+        ctx.left, ctx.left_bias = left, left_bias
+        return F.linear(x, weight_GK, bias_G)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+        x, weight_GK = ctx.saved_tensors
+        grad_NG = grad.reshape(-1, grad.shape[-1])
+        ctx.left.part(x.reshape(-1, x.shape[-1]), grad_NG)
+        if ctx.left_bias is not None:
+            ctx.left_bias.add(grad_NG.sum(dim=0))
+        return (grad @ weight_GK if ctx.needs_input_grad[0] else None), None, None, None, None
+
+
+# -------------------------------------------------------------------------------------------------- c_t = Σ_j α_tj h_j
+
+
+def expectation(weight_BTS: Tensor, value_BSE: Tensor) -> Tensor:
+    """``weight_BTS @ value_BSE``, for values that every step of a loop looks at."""
+    shared = share(value_BSE, _value_gradient, factor=True)
+    if shared is None:
+        return weight_BTS @ value_BSE
+    return applied(_Expectation, weight_BTS, shared.tensor, shared.left)
+
+
+def _value_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    weight_BTS, grad_BTE = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return weight_BTS.transpose(1, 2) @ grad_BTE
+
+
+class _Expectation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight_BTS: Tensor, value_BSE: Tensor, left: Left) -> Tensor:
+        weight_BTS = weight_BTS.to(value_BSE.dtype)
+        ctx.save_for_backward(weight_BTS, value_BSE)
+        ctx.left = left
+        return weight_BTS @ value_BSE
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTE: Tensor) -> tuple[Tensor | None, None, None]:
+        weight_BTS, value_BSE = ctx.saved_tensors
+        ctx.left.part(weight_BTS, grad_BTE)
+        return (grad_BTE @ value_BSE.transpose(1, 2) if ctx.needs_input_grad[0] else None), None, None

@@ -1,0 +1,192 @@
+/* The innermost loops of attention on a CPU: each reads its tensors once and keeps nothing between its operations.
+
+   nmt/native.py compiles and calls this; nmt/attention says what is computed. All arrays are dense, row by row:
+   B sentences, T queries, S source positions, E (or A) numbers, the last next to each other. What is per pair of a query
+   and a source position is of type WIDE, float or bfloat16; all else is float. A gradient of what several pairs share is
+   added to what stands there. No two threads share a sentence. */
+#include <stdint.h>
+#include <string.h>
+
+typedef uint16_t bfloat16;
+/* The numbers e of a row of vectors v_bts, by the steps from one sentence, query and source position to the next: what
+   all queries or all source positions share has a step of 0. */
+typedef struct { float *at; int64_t b, t, s; } rows;
+
+static inline float load_float(float x) { return x; }
+static inline float store_float(float x) { return x; }
+
+static inline float load_bfloat16(bfloat16 x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float number;
+    memcpy(&number, &bits, 4);
+    return number;
+}
+
+/* To the nearest, ties to even; not a number stays one. */
+static inline bfloat16 store_bfloat16(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, 4);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (bfloat16)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : rounded);
+}
+
+/* x P(x²) / Q(x²), the quotient of polynomials that has tanh's values to 4 units in the last place of a float. */
+static inline float tanh_(float x) {
+    const float most = 7.90531110763549805f; /* from here on tanh is 1 in float */
+    x = x > most ? most : x;
+    x = x < -most ? -most : x;
+    float y = x * x;
+    float p = -2.76076847742355e-16f;
+    p = p * y + 2.00018790482477e-13f;
+    p = p * y - 8.60467152213735e-11f;
+    p = p * y + 5.12229709037114e-08f;
+    p = p * y + 1.48572235717979e-05f;
+    p = p * y + 6.37261928875436e-04f;
+    p = p * y + 4.89352455891786e-03f;
+    float q = 1.19825839466702e-06f;
+    q = q * y + 1.18534705686654e-04f;
+    q = q * y + 2.26843463243900e-03f;
+    q = q * y + 4.89352518554385e-03f;
+    return x * p / q;
+}
+
+static inline float sigmoid(float x) { return 0.5f + 0.5f * tanh_(0.5f * x); }
+
+/* e_ts = v · tanh(q_t + k_s) */
+void additive_forward(int64_t B, int64_t T, int64_t S, int64_t A, const float *q, const float *k, const float *v, float *e) {
+#pragma omp parallel for
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < T; t++)
+            for (int64_t s = 0; s < S; s++) {
+                const float *qt = q + (b * T + t) * A, *ks = k + (b * S + s) * A;
+                float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (int64_t a = 0; a < A; a++) sum += v[a] * tanh_(qt[a] + ks[a]);
+                e[(b * T + t) * S + s] = sum;
+            }
+}
+
+/* de: gradient of e. dv is (B, A): each sentence's. */
+void additive_backward(int64_t B, int64_t T, int64_t S, int64_t A, const float *de, const float *q, const float *k,
+                       const float *v, float *dq, float *dk, float *dv) {
+#pragma omp parallel for
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < T; t++)
+            for (int64_t s = 0; s < S; s++) {
+                const float *qt = q + (b * T + t) * A, *ks = k + (b * S + s) * A;
+                float *dqt = dq + (b * T + t) * A, *dks = dk + (b * S + s) * A, *dvb = dv + b * A;
+                float d = de[(b * T + t) * S + s];
+#pragma omp simd
+                for (int64_t a = 0; a < A; a++) {
+                    float hidden = tanh_(qt[a] + ks[a]);
+                    float inner = d * v[a] * (1 - hidden * hidden);
+                    dqt[a] += inner;
+                    dks[a] += inner;
+                    dvb[a] += d * hidden;
+                }
+            }
+}
+
+#define EACH_PAIR                          \
+    _Pragma("omp parallel for")            \
+    for (int64_t b = 0; b < B; b++)        \
+        for (int64_t t = 0; t < T; t++)    \
+            for (int64_t s = 0; s < S; s++)
+#define ROW(name, r) float *name = (r).at + b * (r).b + t * (r).t + s * (r).s
+#define EACH_NUMBER _Pragma("omp simd") for (int64_t e = 0; e < E; e++)
+
+#define GATES(WIDE)                                                                                                     \
+    /* x = r ⊙ h, r = σ(qr + kr) */                                                                                     \
+    void reset_forward_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, rows qr, rows kr, rows h, WIDE *x) {          \
+        EACH_PAIR {                                                                                                     \
+            ROW(qr_, qr); ROW(kr_, kr); ROW(h_, h);                                                                     \
+            WIDE *x_ = x + ((b * T + t) * S + s) * E;                                                                   \
+            EACH_NUMBER x_[e] = store_##WIDE(sigmoid(qr_[e] + kr_[e]) * h_[e]);                                         \
+        }                                                                                                               \
+    }                                                                                                                   \
+    /* dx: gradient of x, which is computed once more */                                                                \
+    void reset_backward_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, const WIDE *dx, rows qr, rows kr, rows h,    \
+                               rows dqr, rows dkr, rows dh, WIDE *x) {                                                  \
+        EACH_PAIR {                                                                                                     \
+            ROW(qr_, qr); ROW(kr_, kr); ROW(h_, h); ROW(dqr_, dqr); ROW(dkr_, dkr); ROW(dh_, dh);                       \
+            const WIDE *dx_ = dx + ((b * T + t) * S + s) * E;                                                           \
+            WIDE *x_ = x + ((b * T + t) * S + s) * E;                                                                   \
+            EACH_NUMBER {                                                                                               \
+                float r = sigmoid(qr_[e] + kr_[e]), d = load_##WIDE(dx_[e]), dr = d * h_[e] * r * (1 - r);              \
+                x_[e] = store_##WIDE(r * h_[e]);                                                                        \
+                dh_[e] += d * r;                                                                                        \
+                dqr_[e] += dr;                                                                                          \
+                dkr_[e] += dr;                                                                                          \
+            }                                                                                                           \
+        }                                                                                                               \
+    }                                                                                                                   \
+    /* out = (1 − z) ⊙ h + z ⊙ tanh(c + p), z = σ(qz + kz) */                                                           \
+    void mix_forward_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, rows qz, rows kz, rows h, rows c,               \
+                            const WIDE *p, WIDE *out) {                                                                 \
+        EACH_PAIR {                                                                                                     \
+            ROW(qz_, qz); ROW(kz_, kz); ROW(h_, h); ROW(c_, c);                                                         \
+            const WIDE *p_ = p + ((b * T + t) * S + s) * E;                                                             \
+            WIDE *out_ = out + ((b * T + t) * S + s) * E;                                                               \
+            EACH_NUMBER {                                                                                               \
+                float candidate = tanh_(c_[e] + load_##WIDE(p_[e]));                                                    \
+                out_[e] = store_##WIDE(h_[e] + sigmoid(qz_[e] + kz_[e]) * (candidate - h_[e]));                         \
+            }                                                                                                           \
+        }                                                                                                               \
+    }                                                                                                                   \
+    /* g: gradient of out; dp: of p */                                                                                  \
+    void mix_backward_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, const WIDE *g, rows qz, rows kz, rows h,       \
+                             rows c, const WIDE *p, rows dqz, rows dkz, rows dh, rows dc, WIDE *dp) {                   \
+        EACH_PAIR {                                                                                                     \
+            ROW(qz_, qz); ROW(kz_, kz); ROW(h_, h); ROW(c_, c);                                                         \
+            ROW(dqz_, dqz); ROW(dkz_, dkz); ROW(dh_, dh); ROW(dc_, dc);                                                 \
+            const WIDE *p_ = p + ((b * T + t) * S + s) * E, *g_ = g + ((b * T + t) * S + s) * E;                        \
+            WIDE *dp_ = dp + ((b * T + t) * S + s) * E;                                                                 \
+            EACH_NUMBER {                                                                                               \
+                float candidate = tanh_(c_[e] + load_##WIDE(p_[e])), z = sigmoid(qz_[e] + kz_[e]);                      \
+                float d = load_##WIDE(g_[e]), inner = d * z * (1 - candidate * candidate);                              \
+                float dz = d * (candidate - h_[e]) * z * (1 - z);                                                       \
+                dp_[e] = store_##WIDE(inner);                                                                           \
+                dc_[e] += inner;                                                                                        \
+                dh_[e] += d * (1 - z);                                                                                  \
+                dqz_[e] += dz;                                                                                          \
+                dkz_[e] += dz;                                                                                          \
+            }                                                                                                           \
+        }                                                                                                               \
+    }                                                                                                                   \
+    /* out = (1 − z) ⊙ h + z ⊙ tanh(qc + r ⊙ kc), z = σ(qz + kz), r = σ(qr + kr) */                                     \
+    void after_forward_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, rows qz, rows kz, rows qr, rows kr, rows qc,  \
+                              rows kc, rows h, WIDE *out) {                                                             \
+        EACH_PAIR {                                                                                                     \
+            ROW(qz_, qz); ROW(kz_, kz); ROW(qr_, qr); ROW(kr_, kr); ROW(qc_, qc); ROW(kc_, kc); ROW(h_, h);             \
+            WIDE *out_ = out + ((b * T + t) * S + s) * E;                                                               \
+            EACH_NUMBER {                                                                                               \
+                float candidate = tanh_(qc_[e] + sigmoid(qr_[e] + kr_[e]) * kc_[e]);                                    \
+                out_[e] = store_##WIDE(h_[e] + sigmoid(qz_[e] + kz_[e]) * (candidate - h_[e]));                         \
+            }                                                                                                           \
+        }                                                                                                               \
+    }                                                                                                                   \
+    void after_backward_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, const WIDE *g, rows qz, rows kz, rows qr,    \
+                               rows kr, rows qc, rows kc, rows h, rows dqz, rows dkz, rows dqr, rows dkr, rows dqc,     \
+                               rows dkc, rows dh) {                                                                     \
+        EACH_PAIR {                                                                                                     \
+            ROW(qz_, qz); ROW(kz_, kz); ROW(qr_, qr); ROW(kr_, kr); ROW(qc_, qc); ROW(kc_, kc); ROW(h_, h);             \
+            ROW(dqz_, dqz); ROW(dkz_, dkz); ROW(dqr_, dqr); ROW(dkr_, dkr); ROW(dqc_, dqc); ROW(dkc_, dkc); ROW(dh_, dh); \
+            const WIDE *g_ = g + ((b * T + t) * S + s) * E;                                                             \
+            EACH_NUMBER {                                                                                               \
+                float r = sigmoid(qr_[e] + kr_[e]), z = sigmoid(qz_[e] + kz_[e]);                                       \
+                float candidate = tanh_(qc_[e] + r * kc_[e]), d = load_##WIDE(g_[e]);                                   \
+                float inner = d * z * (1 - candidate * candidate), dr = inner * kc_[e] * r * (1 - r);                   \
+                float dz = d * (candidate - h_[e]) * z * (1 - z);                                                       \
+                dh_[e] += d * (1 - z);                                                                                  \
+                dqz_[e] += dz;                                                                                          \
+                dkz_[e] += dz;                                                                                          \
+                dqr_[e] += dr;                                                                                          \
+                dkr_[e] += dr;                                                                                          \
+                dqc_[e] += inner;                                                                                       \
+                dkc_[e] += inner * r;                                                                                   \
+            }                                                                                                           \
+        }                                                                                                               \
+    }
+
+GATES(float)
+GATES(bfloat16)
