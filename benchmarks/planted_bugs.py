@@ -43,7 +43,7 @@ class Bug(NamedTuple):
     tests: str  # names of test files without test_ and .py
 
 
-_GATE = "torch.lerp(history, candidate_BTSR, z_BTSR)"
+_GATE = "torch.lerp(h, (c + p_NE.view(sizes)).tanh_(), (qz + kz).sigmoid_())"
 _RECEIVED = "beta_BSW + weight_BS.unsqueeze(-1) / source_BSU"
 _SELECTED = "select((state, covered_BS, word_BS), parent_B)"
 
@@ -77,17 +77,19 @@ BUGS: dict[str, Bug] = {
     ),
     "gate-ignored": Bug(
         "GAtt attends to the source as it was",
-        *("nmt/attention/gatt.py", _GATE, "history + 0 * z_BTSR"),
+        *("nmt/attention/gates.py", _GATE, "(h + 0 * p_NE.view(sizes))"),
         "attention_gatt",
     ),
     "z-inverted": Bug(
         "GAtt's z keeps the old, as in torch.nn.GRU",
-        *("nmt/attention/gatt.py", _GATE, "candidate_BTSR + z_BTSR * (history - candidate_BTSR)"),
+        *("nmt/attention/gates.py", _GATE, "torch.lerp((c + p_NE.view(sizes)).tanh_(), h, (qz + kz).sigmoid_())"),
         "attention_gatt",
     ),
     "reset-after": Bug(
         "GAtt's reset gate acts after U, as in torch.nn.GRU",
-        *("nmt/attention/gatt.py", "self.candidate(r_BTSE * h_B1SE)", "r_BTSE * self.candidate(h_B1SE)"),
+        "nmt/attention/gates.py",
+        "F.linear(((qr + kr).sigmoid_() * h).to(kind), weight_EE)",
+        "((qr + kr).sigmoid_() * F.linear(h, weight_EE)).to(kind)",
         "attention_gatt",
     ),
     "possible-dropped": Bug(

@@ -41,17 +41,21 @@ class Left:
         self._gradient = gradient
         self._parts: list[Any] = []
         self._sum: Tensor | None = None
+        self._walk = -1  # of autograd through the graph, in which all that is here was left
 
     def part(self, *part: Tensor) -> None:
         """Leave what ``gradient`` will be given in a list."""
+        self._begin()
         self._parts.append(part)
 
     def add(self, part: Tensor) -> None:
         """Leave an addend. It belongs to the sum from now on, which changes it in place."""
+        self._begin()
         self._sum = part if self._sum is None else self._sum.add_(part)
 
     def sum(self, like: Tensor) -> Tensor:
         """The sum so far, at first 0, in float32 at least: for who adds to it in place."""
+        self._begin()
         if self._sum is None:
             self._sum = torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
         return self._sum
@@ -61,6 +65,12 @@ class Left:
         parts, total = self._parts, self._sum
         self._parts, self._sum = [], None
         return self._gradient(parts[::-1]) if parts and self._gradient else total
+
+    def _begin(self) -> None:
+        """What a walk left that never came to the gate, for nobody asked for this gradient, is of no use to another."""
+        walk = torch._C._current_graph_task_id()
+        if walk != self._walk:
+            self._parts, self._sum, self._walk = [], None, walk
 
 
 class Shared(NamedTuple):

@@ -381,6 +381,23 @@ def test_decoding_in_pieces_equals_decoding_at_once(changes: Mapping[str, Any]) 
 
 
 @every_model
+def test_the_gradient_of_a_loop_is_that_of_its_steps(changes: Mapping[str, Any]) -> None:
+    """What all steps share gets its gradient in one piece, which equals the sum of autograd's from step to step."""
+    model, batch = a_model(changes), collate(SOURCES, TARGETS, range(3))
+    chosen = torch.randn(1, WORDS, dtype=DOUBLE, generator=torch.Generator().manual_seed(6))
+    found = []
+    for pieces in ([5], [1, 1, 1, 1, 1]):
+        memory = model.encode(batch.source_BS, batch.source_valid_BS)
+        state, total = model.start(memory), torch.zeros((), dtype=DOUBLE)
+        for token_BT in torch.split(batch.input_BT, pieces, dim=1):
+            trace, state = model.decode(token_BT, memory, state)
+            total = total + (trace.logit_BTV * chosen).sum() + trace.weight_BTS.square().sum()
+        found.append(torch.autograd.grad(total, list(model.parameters()), materialize_grads=True))
+    for whole, pieced in zip(*found, strict=True):
+        torch.testing.assert_close(whole, pieced, rtol=1e-9, atol=1e-11)
+
+
+@every_model
 def test_state_is_reordered_without_knowing_what_is_inside(changes: Mapping[str, Any]) -> None:
     """Selected or repeated hypotheses go on as those they were made from."""
     model, batch, order = a_model(changes), collate(SOURCES, TARGETS, range(3)), torch.tensor([1, 1, 2, 0])

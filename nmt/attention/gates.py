@@ -106,7 +106,7 @@ class _Sums:
 
 def _sizes(tensors: Sequence[Tensor]) -> tuple[int, int, int, int]:
     """B, T, S, E of operands of which the first is a query's and the second a source's."""
-    return (*tensors[0].shape[:2], *tensors[1].shape[1:])  # type: ignore[return-value]
+    return (*tensors[0].shape[:2], *tensors[1].shape[1:])
 
 
 class _Exact(torch.autograd.Function):

@@ -17,6 +17,7 @@ gatt-reset-after    E           E A + A                E
 =================== =========== ====================== =====================
 
 No form of the additive score saves its E A: U_a h' = U_a h + U_a [z ⊙ (h̄ − h)] still multiplies a vector of the pair.
+The *general* score (W_aᵀ s) · h' costs E for a pair.
 
 Shapes: see :mod:`nmt.attention.base`; R size of the refined vectors; N = B × T source sentences, one for every query.
 """
@@ -149,12 +150,12 @@ class GAttResetAfter(Gated):
         h̄_i = tanh(W s + r_i ⊙ (U h_i) + b)
 
     and z, r and h' as in :class:`GAtt`, with the same parameters: cuDNN's second bias, inside the reset, is left out.
-    U h is computed once a sentence, so no product of the *gate* is left for every pair of positions; that of an
-    additive inner score is (see the head of this file).
+    U h is computed once a sentence, so no product of the *gate* is left for every pair of positions. An additive inner
+    score has one (see the head of this file); the *general* one, the default here, has none.
     """
 
     def __init__(
-        self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau"), recompute: bool = False
+        self, query_size: int, memory_size: int, *, inner: Builder = Choice("general"), recompute: bool = False
     ) -> None:
         super().__init__(inner(query_size, memory_size), recompute)
         self.gate_size = memory_size  # rows of one gate's matrix

@@ -1,0 +1,101 @@
+"""What a loop shares gets the gradient that autograd would have summed up, and gets it once."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nmt.cells.sequence
+from nmt.cells import CELLS, Cell, unroll
+from nmt.loops import expectation, looping, project, share, step_by_step
+
+DOUBLE = torch.float64
+
+
+def steps(linear: nn.Linear, value_BSE: Tensor, x_BK: Tensor, loop: bool) -> Tensor:
+    with looping() if loop else contextlib.nullcontext():
+        for _ in range(4):
+            weight_BTS = torch.softmax(x_BK[:, :5], dim=-1).unsqueeze(1)
+            x_BK = torch.tanh(project(linear, x_BK) + expectation(weight_BTS, value_BSE)[:, 0])
+    return x_BK.sum()
+
+
+def leaves_of_steps(bias: bool) -> tuple[nn.Linear, Tensor, Tensor, list[Tensor]]:
+    torch.manual_seed(1)
+    linear = nn.Linear(6, 6, bias=bias).double()
+    value_BSE = torch.randn(3, 5, 6, dtype=DOUBLE, requires_grad=True)
+    x_BK = torch.randn(3, 6, dtype=DOUBLE, requires_grad=True)
+    return linear, value_BSE, x_BK, [*linear.parameters(), value_BSE, x_BK]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_are_those_of_autograd(bias: bool) -> None:
+    linear, value_BSE, x_BK, leaves = leaves_of_steps(bias)
+    plain, looped = (torch.autograd.grad(steps(linear, value_BSE, x_BK, loop), leaves) for loop in (False, True))
+    for one, other in zip(plain, looped, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gradient_may_be_asked_for_twice_and_in_parts() -> None:
+    """What was left for one gradient is not in the next."""
+    linear, value_BSE, x_BK, leaves = leaves_of_steps(bias=True)
+    wanted = torch.autograd.grad(steps(linear, value_BSE, x_BK, False), leaves)
+    total = steps(linear, value_BSE, x_BK, True)
+    for _ in range(2):
+        found = torch.autograd.grad(total, leaves, retain_graph=True)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    (of_input,) = torch.autograd.grad(total, [x_BK], retain_graph=True)
+    torch.testing.assert_close(of_input, wanted[-1], rtol=1e-12, atol=1e-12)
+    for one, other in zip(torch.autograd.grad(total, leaves), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_nothing_is_shared_where_no_gradient_is_wanted() -> None:
+    weight = torch.ones(2, 2, requires_grad=True)
+    assert share(weight) is None, "no loop"
+    with looping():
+        assert share(weight.detach()) is None
+        with torch.no_grad():
+            assert share(weight) is None
+        with step_by_step():
+            assert share(weight) is None
+        shared = share(weight)
+        assert shared is not None
+        assert share(weight) is shared, "once a loop"
+        with looping():
+            assert share(weight) is not shared, "another loop"
+    assert share(weight) is None
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_over_a_sentence(kind: str, backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    cell: Cell = CELLS[kind](3, 4).double()
+    x_BTX = torch.randn(2, 5, 3, dtype=DOUBLE, requires_grad=True)
+    valid_BT = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 1, 0, 0]]).bool()
+    found = []
+    for _ in range(2):
+        h_BTH = unroll(cell, x_BTX, valid_BT, cell.start(x_BTX.new_zeros(2, 4)), backward=backward)
+        found.append(torch.autograd.grad(h_BTH.square().sum(), [*cell.parameters(), x_BTX]))
+        monkeypatch.setattr(nmt.cells.sequence, "looping", contextlib.nullcontext)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_under_autocast_what_is_shared_is_made_coarse_once() -> None:
+    linear = nn.Linear(4, 4)
+    with looping(), torch.autocast("cpu", torch.bfloat16):
+        y = project(linear, torch.ones(2, 4))
+        shared = share(linear.weight)
+    assert y.dtype == torch.bfloat16
+    assert shared is not None
+    assert shared.tensor.dtype == torch.bfloat16
+    y.sum().backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(linear.weight.grad, torch.full((4, 4), 2.0))

@@ -1,0 +1,164 @@
+"""The innermost loops in C compute what torch's own operations do, and their absence is not noticed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nmt import native
+from nmt.attention.bahdanau import additive
+from nmt.attention.gates import after_gate, exact_gate, of_query, of_source
+
+B, T, S, E = 3, 2, 5, 37  # E: no multiple of what a processor computes at a time
+there = pytest.mark.skipif(not native.usable(), reason="there is no C compiler here, or what it makes does not load")
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    kept = native._library
+    native._library = lambda: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        native._library = kept
+
+
+def query() -> Tensor:
+    return torch.randn(B, T, E)
+
+
+def source() -> Tensor:
+    return torch.randn(B, S, E)
+
+
+# From what it reads to (B, T, S) or (B, T, S, E): the additive score, and each gate of GAtt and of its inverse.
+Computed = Callable[..., Tensor]
+COMPUTED: dict[str, tuple[Computed, list[Callable[[], Tensor]]]] = {
+    "additive": (additive, [query, source, lambda: torch.randn(E)]),
+    "gatt": (
+        lambda u, qz, kz, qr, kr, h, c: exact_gate(
+            u, qz=of_query(qz), kz=of_source(kz), qr=of_query(qr), kr=of_source(kr), h=of_source(h), c=of_query(c)
+        ),
+        [lambda: torch.randn(E, E) / E**0.5, query, source, query, source, source, query],
+    ),
+    "gatt-inv": (
+        lambda u, qz, kz, qr, kr, h, c: exact_gate(
+            u, qz=of_query(qz), kz=of_source(kz), qr=of_query(qr), kr=of_source(kr), h=of_query(h), c=of_source(c)
+        ),
+        [lambda: torch.randn(E, E) / E**0.5, query, source, query, source, query, source],
+    ),
+    "gatt-reset-after": (
+        lambda qz, kz, qr, kr, qc, kc, h: after_gate(
+            qz=of_query(qz), kz=of_source(kz), qr=of_query(qr), kr=of_source(kr), qc=of_query(qc), kc=of_source(kc),
+            h=of_source(h),
+        ),
+        [query, source, query, source, query, source, source],
+    ),
+}  # fmt: skip
+every = pytest.mark.parametrize("name", COMPUTED)
+
+
+def values_and_gradients(function: Computed, given: list[Tensor]) -> list[Tensor]:
+    leaves = [one.clone().requires_grad_() for one in given]
+    result = function(*leaves)
+    torch.manual_seed(4)
+    grad = torch.randn(result.shape).to(result.dtype)
+    return [result.detach(), *torch.autograd.grad(result, leaves, grad)]
+
+
+@there
+@pytest.mark.parametrize("threads", [1, 2])
+@every
+def test_the_same_as_by_torch(name: str, threads: int) -> None:
+    """Single precision against double: as near as single precision comes by torch's own operations."""
+    function, makers = COMPUTED[name]
+    torch.manual_seed(3)
+    given = [make() for make in makers]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = values_and_gradients(function, given)
+    finally:
+        torch.set_num_threads(before)
+    with without_native():
+        torch_single = values_and_gradients(function, given)
+    torch.set_default_dtype(torch.float64)
+    try:
+        wanted = values_and_gradients(lambda *all_: function(*all_), [one.double() for one in given])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert any(not torch.equal(one, other) for one, other in zip(found, torch_single, strict=True)), "C was not called"
+    torch.manual_seed(4)
+    for one, other in zip(found, torch_single, strict=True):
+        torch.testing.assert_close(one, other, rtol=3e-6, atol=2e-5)
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=3e-6, atol=2e-5)
+
+
+@there
+@pytest.mark.parametrize("name", [one for one in COMPUTED if one != "additive"])
+def test_the_same_under_autocast(name: str) -> None:
+    """What is kept for every pair is in bfloat16, whose 8 bits make the difference; sums are in single precision."""
+    function, makers = COMPUTED[name]
+    torch.manual_seed(3)
+    given = [make() for make in makers]
+    results = []
+    for way in (0, 1):
+        with torch.autocast("cpu", torch.bfloat16):
+            if way:
+                with without_native():
+                    results.append(values_and_gradients(function, given))
+            else:
+                results.append(values_and_gradients(function, given))
+    assert results[0][0].dtype == torch.bfloat16
+    for one, other in zip(*results, strict=True):
+        assert one.dtype == other.dtype
+        assert (one - other).abs().max() < 0.02 * other.abs().max()
+
+
+@there
+@every
+def test_what_is_not_a_number_stays_none(name: str) -> None:
+    """A training that diverges must be told: no clamp may hide it."""
+    function, makers = COMPUTED[name]
+    torch.manual_seed(3)
+    given = [make() for make in makers]
+    for number in range(len(given)):
+        spoilt = [one.clone() for one in given]
+        spoilt[number].view(-1)[0] = torch.nan
+        assert function(*spoilt).isnan().any(), f"operand {number}"
+
+
+@there
+def test_bfloat16_is_rounded_to_the_nearest() -> None:
+    """Ties to even, infinities and what is no number: as torch rounds."""
+    torch.manual_seed(5)
+    h = torch.cat([torch.randn(4000) * 10.0 ** torch.randint(-30, 30, (4000,)), torch.tensor([torch.inf, -torch.inf])])
+    h = torch.cat([h, torch.tensor([1.0 + 2**-8, 1.0 + 3 * 2**-8, torch.nan])]).reshape(1, 1, 1, -1)
+    open_ = torch.full_like(h, 100.0)  # σ(200) = 1: x = h
+    x = torch.empty(1, h.shape[-1], dtype=torch.bfloat16)
+    native.run("reset_forward", (1, 1, 1, h.shape[-1]), open_, open_, h, x, wide=torch.bfloat16)
+    torch.testing.assert_close(x[0], h.flatten().to(torch.bfloat16), rtol=0, atol=0, equal_nan=True)
+
+
+def test_without_a_compiler_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import torch; from nmt import native; from nmt.attention.bahdanau import additive; "
+        "print(native.usable(), additive(torch.zeros(1, 1, 2), torch.ones(1, 3, 2), torch.ones(2)).shape)"
+    )
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    for name, value in (("PATH", str(tmp_path / "empty")), ("CC", str(broken)), ("NMT_NATIVE", "0")):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            patched.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert done.stdout == "False torch.Size([1, 1, 3])\n", (name, done)
+        assert done.stderr == ""
