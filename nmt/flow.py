@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from nmt.attention import Attention
 from nmt.batching import Batch
 from nmt.cells import Unit, Update
 from nmt.encoder import Bidirectional
@@ -86,8 +87,11 @@ Steps = dict[str, tuple[Unit, list[Update]]]
 
 @contextmanager
 def _heard(model: nn.Module) -> Iterator[Steps]:
-    """Every step of every unit, in the order it is taken, as long as the block runs."""
-    steps: Steps = {name: (one, []) for name, one in model.named_modules() if isinstance(one, Unit)}
+    """Every step of every unit, in the order it is taken, as long as the block runs; not of an attention's gate, which
+    takes one step alone."""
+    gates = {part for one in model.modules() if isinstance(one, Attention) for part in one.modules()}
+    units = {name: one for name, one in model.named_modules() if isinstance(one, Unit) and one not in gates}
+    steps: Steps = {name: (one, []) for name, one in units.items()}
 
     def listen(unit: Unit, updates: list[Update]) -> RemovableHandle:
         return unit.register_forward_hook(lambda module, arguments, update: updates.append(update))

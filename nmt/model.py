@@ -1,31 +1,30 @@
 """The model: what training, search and analysis know of a translation system.
 
-Shapes: B batch (or hypotheses), T target positions, S source positions, E context size, V target vocabulary size.
+Shapes: B batch (or hypotheses), T target positions, S source positions, E context size, V target vocabulary size,
+L layers, H heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import torch
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Tag
 from torch import Tensor, nn
 
-from nmt.attention import ATTENTIONS, Attention, Memory
+from nmt.attention import Memory
 from nmt.attention.base import Keys
-from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
-from nmt.decoder import OUTPUTS, STARTS, WIRINGS, RecurrentDecoder
+from nmt.cells import Cell
+from nmt.decoder import RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
-from nmt.layers import READOUTS, modes_kept
-from nmt.settings import Choice, Settings, choice
-from nmt.sublayers import TransformerSettings
+from nmt.layers import modes_kept
+from nmt.mixed import MixedSettings
+from nmt.recurrent import RecurrentSettings, recurrent_decoder, recurrent_encoder
+from nmt.sublayers import Shown, TransformerDecoderSettings, TransformerSettings
 from nmt.transformer import TransformerDecoder, TransformerEncoder
 from nmt.tree import State
 from nmt.vocabulary import PAD
-
-Size = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Trace(NamedTuple):
@@ -67,6 +66,12 @@ class Model(nn.Module):
         trace, _ = self.decode(input_BT, memory, self.start(memory))
         return trace
 
+    def head_weights(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Tensor:
+        """Where every head of every layer looks while whole given targets are said, (B, L, H, T, S): what a trace could
+        tell. Of a model that has no such choice it is what the trace does tell, L and H being 1."""
+        trace: Trace = self(source_BS, valid_BS, input_BT)
+        return trace.weight_BTS[:, None, None]
+
     @torch.no_grad()
     def predict(self, input_BT: Tensor, memory: State) -> Trace:
         """The trace of whole given targets as it is out of training, even in it: no dropout, no sampling, no gradient.
@@ -107,86 +112,11 @@ class EncoderDecoder(Model):
         fertility_BS = fertility_BS.to(memory.memory.value_BSE.dtype)
         return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
 
-
-class Dropout(Settings):
-    """Where dropout acts, and how much."""
-
-    embedding: Rate = 0.0  # on the embeddings of both sides
-    layer: Rate = 0.0  # between the layers of encoder and decoder
-    output: Rate = 0.0  # before the output layer
-    state: Rate = 0.0  # on h where a cell's matrices read it: one mask for all positions of a sentence
-    mask: Literal["position", "sentence"] = "position"  # for which embedding and layer draw one
-
-
-class RecurrentSettings(Settings):
-    """An encoder-decoder of recurrent cells (see :mod:`nmt.encoder`, :mod:`nmt.decoder`)."""
-
-    kind: Literal["recurrent"] = "recurrent"
-    embedding: Size = 256
-    hidden: Size = 256
-    encoder_hidden: Size | None = None  # of each direction of the encoder, whose memory is twice that; null: as hidden
-    cell: Annotated[Choice, choice(CELLS, "gru")] = Choice("gru")
-    encoder_layers: Size = 1
-    decoder_layers: Size = 1
-    residual: bool = False  # whether each layer but the first adds to what it reads
-    attention: Annotated[Choice, choice(ATTENTIONS, "bahdanau")] = Choice("bahdanau")
-    wiring: Literal["look-then-update", "conditional", "update-then-look", "unfed"] = "conditional"
-    start: Literal["mean", "backward"] = "mean"
-    readout: Literal["tanh", "maxout", "direct"] = "tanh"
-    readout_size: Size | None = None  # null: the embedding's; for a direct readout, the hidden size
-    output: Literal["expectation", "marginal"] = "expectation"  # words from the context, or from each source position
-    tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
-    dropout: Dropout = Dropout()
-    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
-
-    @field_validator("attention")
-    @classmethod
-    def _attention_can_be_made(cls, attention: Choice, info: ValidationInfo) -> Choice:
-        """Made once without weights: its own ``ValueError`` tells a nest or sizes that cannot be."""
-        if (hidden := info.data.get("hidden")) and "encoder_hidden" in info.data:
-            with torch.device("meta"):
-                attention.build(ATTENTIONS, hidden, 2 * (info.data["encoder_hidden"] or hidden))
-        return attention
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        if self.readout == "direct":
-            if self.wiring != "update-then-look":
-                raise ValueError(
-                    f'readout "direct" would hide the context from the output with the wiring "{self.wiring}"; '
-                    'choose "tanh" or "maxout", or the wiring "update-then-look"'
-                )
-            if self.readout_size not in (None, self.hidden):
-                raise ValueError(
-                    f"readout_size {self.readout_size} must be the hidden size {self.hidden} for a direct readout"
-                )
-        if self.output == "marginal":
-            if WIRINGS[self.wiring].feeds:
-                raise ValueError(
-                    f'output "marginal" is exact only where no state reads the context, as the wiring "{self.wiring}" '
-                    'does; choose the wiring "unfed"'
-                )
-            if not self._attention_without_weights().sums_memory:
-                raise ValueError(
-                    'output "marginal" needs an attention whose context is a weighted sum of the memory, which '
-                    f'"{self.attention.kind}" is not; choose another attention, or the output "expectation"'
-                )
-        if self.tie != "none" and self.readout_width != self.embedding:
-            raise ValueError(
-                f'tie "{self.tie}" needs a readout as wide as the embedding: '
-                f"{self.readout_width} is not {self.embedding}"
-            )
-        return self
-
-    def _attention_without_weights(self) -> Attention:
-        with torch.device("meta"):
-            made: Attention = self.attention.build(ATTENTIONS, self.hidden, 2 * (self.encoder_hidden or self.hidden))
-        return made
-
-    @property
-    def readout_width(self) -> int:
-        """The size of what the output layer reads."""
-        return self.readout_size or (self.hidden if self.readout == "direct" else self.embedding)
+    def head_weights(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Tensor:
+        if not isinstance(self.decoder, TransformerDecoder):
+            return super().head_weights(source_BS, valid_BS, input_BT)
+        memory = self.encode(source_BS, valid_BS)
+        return self.decoder.weights(input_BT, memory.keys, self.start(memory))
 
 
 def _kind(settings: Any) -> str:
@@ -198,18 +128,30 @@ def _kind(settings: Any) -> str:
 
 
 ModelSettings = Annotated[
-    Annotated[RecurrentSettings, Tag("recurrent")] | Annotated[TransformerSettings, Tag("transformer")],
+    Annotated[RecurrentSettings, Tag("recurrent")]
+    | Annotated[TransformerSettings, Tag("transformer")]
+    | Annotated[MixedSettings, Tag("mixed")],
     Discriminator(
         _kind,
         custom_error_type="unknown_model",
-        custom_error_message='unknown kind of model; choose "recurrent" or "transformer"',
+        custom_error_message='unknown kind of model; choose "recurrent", "transformer" or "mixed"',
     ),
 ]
 
+BuiltFrom = RecurrentSettings | TransformerSettings | MixedSettings
 
-def build_model(
-    settings: RecurrentSettings | TransformerSettings, source_words: int, target_words: int
-) -> EncoderDecoder:
+# What makes each side, from its settings; a decoder is also told the size of the memory.
+ENCODERS: dict[str, Callable[..., RecurrentEncoder | TransformerEncoder]] = {
+    "recurrent": recurrent_encoder,
+    "transformer": TransformerEncoder,
+}
+DECODERS: dict[str, Callable[..., RecurrentDecoder | TransformerDecoder]] = {
+    "recurrent": recurrent_decoder,
+    "transformer": TransformerDecoder,
+}
+
+
+def build_model(settings: BuiltFrom, source_words: int, target_words: int) -> EncoderDecoder:
     """A model with freshly drawn weights (from torch's random generator) for vocabularies of these sizes.
 
     Raises ``ValueError`` when one embedding is to serve vocabularies of two sizes.
@@ -218,11 +160,9 @@ def build_model(
         raise ValueError(
             f'tie "all" needs one vocabulary for both sides: {source_words} source words, {target_words} target words'
         )
-    if isinstance(settings, TransformerSettings):
-        encoder = TransformerEncoder(settings, source_words)
-        model = EncoderDecoder(encoder, TransformerDecoder(settings, encoder.memory_size, target_words))
-    else:
-        model = _recurrent(settings, source_words, target_words)
+    encoder = ENCODERS[settings.encoder.kind](settings.encoder, source_words)
+    decoder = DECODERS[settings.decoder.kind](settings.decoder, encoder.memory_size, target_words)
+    model = EncoderDecoder(encoder, decoder)
     INITIALISATIONS[settings.initialisation](model)
     for module in model.modules():
         if isinstance(module, Cell):
@@ -234,47 +174,17 @@ def build_model(
     return model
 
 
-def _recurrent(settings: RecurrentSettings, source_words: int, target_words: int) -> EncoderDecoder:
-    dropout = DROPOUTS[settings.dropout.mask]
+def with_shown(settings: BuiltFrom, shown: Shown) -> BuiltFrom:
+    """The settings of the same model, with the same weights, whose trace tells of another layer or head.
 
-    def make_cell(input_size: int, hidden_size: int) -> Cell:
-        unit: Unit = settings.cell.build(CELLS, input_size, hidden_size)
-        return StateDropout(unit, settings.dropout.state) if settings.dropout.state else unit
-
-    def make_stack(input_size: int, layers: int) -> Stacked:
-        sizes = [input_size] + [settings.hidden] * (layers - 1)
-        make = Residual if settings.residual else Stacked
-        return make((make_cell(size, settings.hidden) for size in sizes), dropout(settings.dropout.layer))
-
-    source_embedding = nn.Embedding(source_words, settings.embedding, padding_idx=PAD)
-    encoder = RecurrentEncoder(
-        source_embedding,
-        make_cell,
-        settings.encoder_hidden or settings.hidden,
-        settings.encoder_layers,
-        residual=settings.residual,
-        dropout=dropout,
-        embedding_dropout=settings.dropout.embedding,
-        layer_dropout=settings.dropout.layer,
-    )
-    attention: Attention = settings.attention.build(ATTENTIONS, settings.hidden, encoder.memory_size)
-    wiring = WIRINGS[settings.wiring](make_stack, settings.decoder_layers, settings.embedding, attention)
-    readout = READOUTS[settings.readout](
-        wiring.output_size, settings.embedding, attention.context_size, settings.readout_width
-    )
-    target_embedding = nn.Embedding(target_words, settings.embedding, padding_idx=PAD)
-    output = nn.Linear(settings.readout_width, target_words)
-    decoder = OUTPUTS[settings.output](
-        target_embedding,
-        STARTS[settings.start](encoder.memory_size, settings.hidden),
-        wiring,
-        readout,
-        output,
-        dropout=dropout,
-        embedding_dropout=settings.dropout.embedding,
-        output_dropout=settings.dropout.output,
-    )
-    return EncoderDecoder(encoder, decoder)
+    Raises ``ValueError`` where the decoder has no layers of attention to choose from, or not these.
+    """
+    if not isinstance(settings.decoder, TransformerDecoderSettings):
+        raise ValueError("which layer and head is shown can be chosen where the decoder is a Transformer's alone")
+    if isinstance(settings, MixedSettings):
+        decoder = settings.decoder.model_copy(update={"shown": shown})
+        return MixedSettings.model_validate({**dict(settings), "decoder": decoder})
+    return TransformerSettings.model_validate({**dict(settings), "shown": shown})
 
 
 def initialise_default(model: nn.Module) -> None:

@@ -7,7 +7,7 @@ X is T or S.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -40,23 +40,17 @@ class Shown(Settings):
     head: Size | Literal["mean"] = "mean"
 
 
-class TransformerSettings(Settings):
-    """A Transformer (see :mod:`nmt.transformer`)."""
+class Layers(Settings):
+    """What both sides of a Transformer have."""
 
     kind: Literal["transformer"] = "transformer"
     embedding: Size = 256  # of words, and of all that layers read and give
     hidden: Size | None = None  # within the feed-forward layers; null: four times the embedding
     heads: Size = 4  # of self-attention
-    encoder_layers: Size = 3
-    decoder_layers: Size = 3
     norm: Literal["pre", "post"] = "pre"  # of what a part reads, or of what it has added to
     positions: Annotated[Choice, choice(POSITIONS, "sinusoidal")] = Choice("sinusoidal")
     feed_forward: Literal["relu", "gelu", "swiglu"] = "relu"
-    attention: Annotated[Choice, choice(ATTENTIONS, "multi-head")] | None = None  # null: multi-head, as many heads
-    shown: Shown = Shown()
-    tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
     dropout: TransformerDropout = TransformerDropout()
-    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
 
     @field_validator("heads")
     @classmethod
@@ -74,29 +68,6 @@ class TransformerSettings(Settings):
                 positions.build(POSITIONS, info.data["embedding"], info.data["embedding"] // info.data["heads"])
         return positions
 
-    @field_validator("attention")
-    @classmethod
-    def _attention_can_be_made(cls, attention: Choice | None, info: ValidationInfo) -> Choice | None:
-        if attention and (size := info.data.get("embedding")):
-            with torch.device("meta"):
-                CrossAttention(attention.build(ATTENTIONS, size, size), size)
-        return attention
-
-    @model_validator(mode="after")
-    def _what_is_shown_exists(self) -> Self:
-        with torch.device("meta"):
-            heads = self.make_attention(self.embedding).heads
-        for part, shown, last in (("layer", self.shown.layer, self.decoder_layers), ("head", self.shown.head, heads)):
-            if isinstance(shown, int) and shown > last:
-                raise ValueError(f"shown.{part} is {shown}, but the decoder's attention has {last}; count from 1")
-        return self
-
-    def make_attention(self, memory_size: int) -> Attention:
-        """The attention of one layer of the decoder to a memory of this size."""
-        chosen = self.attention or choice(ATTENTIONS).validate({"kind": "multi-head", "heads": self.heads})
-        made: Attention = chosen.build(ATTENTIONS, self.embedding, memory_size)
-        return made
-
     def make_positions(self) -> Positions:
         """What tells one side's words their places."""
         made: Positions = self.positions.build(POSITIONS, self.embedding, self.embedding // self.heads)
@@ -108,13 +79,89 @@ class TransformerSettings(Settings):
         return self.hidden or 4 * self.embedding
 
 
+class TransformerEncoderSettings(Layers):
+    """A Transformer's encoder (see :mod:`nmt.transformer`)."""
+
+    layers: Size = 3
+
+    @property
+    def memory_size(self) -> int:
+        """The size of what it tells of each source position."""
+        return self.embedding
+
+
+class TransformerDecoderSettings(Layers):
+    """A Transformer's decoder (see :mod:`nmt.transformer`)."""
+
+    layers: Size = 3
+    attention: Annotated[Choice, choice(ATTENTIONS, "multi-head")] | None = None  # null: multi-head, as many heads
+    shown: Shown = Shown()
+
+    def make_attention(self, memory_size: int) -> Attention:
+        """The attention of one layer to a memory of this size."""
+        default = {"kind": "multi-head", "heads": self.heads, "size": self.embedding}
+        chosen = self.attention or choice(ATTENTIONS).validate(default)
+        made: Attention = chosen.build(ATTENTIONS, self.embedding, memory_size)
+        return made
+
+    def check(self, memory_size: int) -> None:
+        """Raises ``ValueError`` where attention cannot be as it is chosen, or what is to be shown does not exist."""
+        with torch.device("meta"):
+            heads = CrossAttention(self.make_attention(memory_size), self.embedding).attention.heads
+        for part, shown, last in (("layer", self.shown.layer, self.layers), ("head", self.shown.head, heads)):
+            if isinstance(shown, int) and shown > last:
+                raise ValueError(f"shown.{part} is {shown}, but the decoder's attention has {last}; count from 1")
+
+    def check_tie(self, tie: str) -> None:
+        """The output layer always has the size of the embedding."""
+
+
+class TransformerSettings(Layers):
+    """A Transformer (see :mod:`nmt.transformer`)."""
+
+    encoder_layers: Size = 3
+    decoder_layers: Size = 3
+    attention: Annotated[Choice, choice(ATTENTIONS, "multi-head")] | None = None  # null: multi-head, as many heads
+    shown: Shown = Shown()
+    tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
+    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
+
+    @field_validator("attention")
+    @classmethod
+    def _attention_can_be_made(cls, attention: Choice | None, info: ValidationInfo) -> Choice | None:
+        if attention and (size := info.data.get("embedding")):
+            with torch.device("meta"):
+                CrossAttention(attention.build(ATTENTIONS, size, size), size)
+        return attention
+
+    @model_validator(mode="after")
+    def _what_is_shown_exists(self) -> Self:
+        self.decoder.check(self.encoder.memory_size)
+        return self
+
+    @property
+    def encoder(self) -> TransformerEncoderSettings:
+        """The encoder's part."""
+        return TransformerEncoderSettings(**self._of_both(), layers=self.encoder_layers)
+
+    @property
+    def decoder(self) -> TransformerDecoderSettings:
+        """The decoder's part."""
+        return TransformerDecoderSettings(
+            **self._of_both(), layers=self.decoder_layers, attention=self.attention, shown=self.shown
+        )
+
+    def _of_both(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Layers.model_fields}
+
+
 # ----------------------------------------------------------------------------------------------- parts of a layer
 
 
 class FeedForward(nn.Module):
     """W_2 max(0, W_1 x + b_1) + b_2 (Vaswani et al. 2017, equation 2)."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: Layers) -> None:
         super().__init__()
         self.widen = nn.Linear(settings.embedding, settings.inner)  # W_1
         self.narrow = nn.Linear(settings.inner, settings.embedding)  # W_2
@@ -140,7 +187,7 @@ class SwigluFeedForward(FeedForward):
     """W_2 (SiLU(W_g x + b_g) ⊙ (W_1 x + b_1)) + b_2, SiLU(x) = x σ(x) (Shazeer 2020, who has no biases; not verified
     against the paper). Half as many weights again as the others of this size."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: Layers) -> None:
         super().__init__(settings)
         self.gate = nn.Linear(settings.embedding, settings.inner)  # W_g
 
@@ -155,7 +202,7 @@ FEED_FORWARDS = {"relu": FeedForward, "gelu": GeluFeedForward, "swiglu": SwigluF
 class PostNorm(nn.Module):
     """x becomes LayerNorm(x + part(x)) (Vaswani et al. 2017, section 3.1)."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: Layers) -> None:
         super().__init__()
         self.norm, self.dropout = nn.LayerNorm(settings.embedding), nn.Dropout(settings.dropout.layer)
 
@@ -169,7 +216,7 @@ class PostNorm(nn.Module):
         return added_BXD
 
     @staticmethod
-    def last(settings: TransformerSettings) -> nn.Module:
+    def last(settings: Layers) -> nn.Module:
         """What comes after the last layer."""
         return nn.Identity()
 
@@ -187,7 +234,7 @@ class PreNorm(PostNorm):
         return added_BXD
 
     @staticmethod
-    def last(settings: TransformerSettings) -> nn.Module:
+    def last(settings: Layers) -> nn.Module:
         return nn.LayerNorm(settings.embedding)
 
 
@@ -205,7 +252,7 @@ class SelfAttention(nn.Module):
     """Multi-head attention of a sentence to itself (Vaswani et al. 2017, section 3.2.2), without biases, as
     :class:`~nmt.attention.MultiHead`; by torch's fused kernel, for nobody reads its weights."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: Layers) -> None:
         super().__init__()
         size = settings.embedding
         self.heads, self.dropout = settings.heads, settings.dropout.attention

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from nmt.attention import Glance, Memory
 from nmt.attention.base import Keys
 from nmt.positions import Positions
-from nmt.sublayers import FEED_FORWARDS, NORMS, CrossAttention, Past, SelfAttention, TransformerSettings
+from nmt.sublayers import (
+    FEED_FORWARDS,
+    NORMS,
+    CrossAttention,
+    Layers,
+    Past,
+    SelfAttention,
+    TransformerDecoderSettings,
+    TransformerEncoderSettings,
+)
 from nmt.tree import State
 from nmt.vocabulary import PAD
 
@@ -25,7 +34,7 @@ from nmt.vocabulary import PAD
 class Embedded(nn.Module):
     """√D E[w] with positions (Vaswani et al. 2017, sections 3.4 and 3.5), and dropout."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: Layers) -> None:
         super().__init__()
         self.scale = settings.embedding**0.5
         self.positions, self.dropout = settings.make_positions(), nn.Dropout(settings.dropout.embedding)
@@ -38,7 +47,7 @@ class Embedded(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, settings: Layers) -> None:
         super().__init__()
         norm = NORMS[settings.norm]
         self.itself, self.around_itself = SelfAttention(settings), norm(settings)
@@ -53,11 +62,11 @@ class EncoderLayer(nn.Module):
 class TransformerEncoder(nn.Module):
     """From source words to the memory. Padding has no place: the first word's is 0, wherever it stands."""
 
-    def __init__(self, settings: TransformerSettings, words: int) -> None:
+    def __init__(self, settings: TransformerEncoderSettings, words: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, settings.embedding, padding_idx=PAD)
         self.embedded = Embedded(settings)
-        self.layers = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.encoder_layers))
+        self.layers = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.layers))
         self.last = NORMS[settings.norm].last(settings)
         self.memory_size = settings.embedding
 
@@ -79,7 +88,7 @@ class Look(NamedTuple):
 class DecoderLayer(nn.Module):
     """Self-attention to the words before, attention to the source, then feed-forward."""
 
-    def __init__(self, settings: TransformerSettings, memory_size: int) -> None:
+    def __init__(self, settings: TransformerDecoderSettings, memory_size: int) -> None:
         super().__init__()
         norm = NORMS[settings.norm]
         self.itself, self.around_itself = SelfAttention(settings), norm(settings)
@@ -112,16 +121,16 @@ class TransformerDecoder(nn.Module):
 
     expects: Literal["nothing"] = "nothing"  # what expects a fertility is sequential
 
-    def __init__(self, settings: TransformerSettings, memory_size: int, words: int) -> None:
+    def __init__(self, settings: TransformerDecoderSettings, memory_size: int, words: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, settings.embedding, padding_idx=PAD)
         self.embedded = Embedded(settings)
-        self.layers = nn.ModuleList(DecoderLayer(settings, memory_size) for _ in range(settings.decoder_layers))
+        self.layers = nn.ModuleList(DecoderLayer(settings, memory_size) for _ in range(settings.layers))
         self.last = NORMS[settings.norm].last(settings)
         self.output = nn.Linear(settings.embedding, words)
         self.heads, self.head_size = settings.heads, settings.embedding // settings.heads
         layer, head = settings.shown.layer, settings.shown.head
-        numbers = range(settings.decoder_layers)
+        numbers = range(settings.layers)
         self.shown_layers = numbers if layer == "mean" else numbers[-1:] if layer == "last" else [layer - 1]
         self.shown_head = None if head == "mean" else head - 1
 

@@ -28,10 +28,11 @@ from nmt.checkpoint import Checkpoints, load_weights
 from nmt.ensemble import Ensemble
 from nmt.errors import InputError
 from nmt.links import Links, argmax_links, pieces_to_words, words_of_pieces
-from nmt.model import Model, build_model
+from nmt.model import BuiltFrom, Model, build_model, with_shown
 from nmt.preparation import VOCABULARIES, Vocabularies, load_vocabularies
 from nmt.recipe import RECIPE_FILE, load_recipe
 from nmt.search import Hypothesis, SearchSettings, beam_search, force
+from nmt.sublayers import Shown
 from nmt.unknown import read_dictionary, replacements
 from nmt.vocabulary import UNK, Vocabulary
 
@@ -87,17 +88,20 @@ class Translator:
         *,
         weights: Weights = "final",
         search: Mapping[str, object] = MappingProxyType({}),
+        shown: Shown | None = None,
     ) -> Self:
         """The translator of a run directory, or of several as an ensemble, searching as the first recipe says.
 
-        ``search`` replaces single search settings, ``{"beam": 1}``. ``weights`` are those that training ended with
+        ``search`` replaces single search settings, ``{"beam": 1}``; ``shown`` which layer's and head's attention is told,
+        where the decoder is a Transformer's (:func:`nmt.heads.best_head` finds one). ``weights`` are those that training ended with
         (``final``: the average of the last checkpoints where the recipe asks for one, else the best), or ``best``, or
-        ``last``. Raises ``InputError`` when a directory is no run, or runs have not the same vocabularies.
+        ``last``. Raises ``InputError`` when a directory is no run, when runs have not the same vocabularies, and when
+        there is nothing to choose what is shown from.
         """
         runs = [Path(one) for one in ([run] if isinstance(run, str | Path) else run)]
         if not runs:
             raise InputError("a translator needs at least one run directory")
-        loaded = [_load_run(one, weights) for one in runs]
+        loaded = [_load_run(one, weights, shown) for one in runs]
         first = loaded[0]
         for one, other in zip(runs[1:], loaded[1:], strict=True):
             if any(a.digest() != b.digest() for a, b in zip(first.vocabularies, other.vocabularies, strict=True)):
@@ -141,6 +145,20 @@ class Translator:
                 forced = force(self.model, batch, self.search)
             for number, ids, hypothesis in zip(numbers, sources, forced, strict=True):
                 found[number] = self._translation(lines[number], ids, translations[number], hypothesis, forced=True)
+        return found
+
+    def head_weights(self, lines: Sequence[str], translations: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The attention of every layer's every head as the given translations are said: (layers, heads, T, S), the ends
+        of the sentences last; (1, 1, 1, 1) of an empty line."""
+        targets = [self.vocabularies[1].encode(text) for text in translations]
+        found = [np.zeros((1, 1, 1, 1), np.float32) for _ in lines]
+        for numbers, sources in self._batches(lines, targets):
+            batch = collate(sources, [targets[n] for n in numbers], numbers).to(self.device)
+            with self._inference():
+                weight_BLHTS = self.model.head_weights(batch.source_BS, batch.source_valid_BS, batch.input_BT)
+            for row, (number, ids) in enumerate(zip(numbers, sources, strict=True)):
+                real_LHTS = weight_BLHTS[row, :, :, : len(targets[number]) + 1, : len(ids) + 1]
+                found[number] = real_LHTS.float().cpu().numpy()
         return found
 
     def _batches(
@@ -199,14 +217,24 @@ class _Run(NamedTuple):
     search: SearchSettings
 
 
-def _load_run(run: Path, weights: Weights) -> _Run:
+def _load_run(run: Path, weights: Weights, shown: Shown | None) -> _Run:
     if not (run / RECIPE_FILE).is_file():
         raise InputError(f"{run}: is no run directory (it has no {RECIPE_FILE}); train one with nmt-train")
     recipe = load_recipe(run / RECIPE_FILE)
     vocabularies = load_vocabularies(run / VOCABULARIES)
-    model = build_model(recipe.model, *map(len, vocabularies))
+    settings = recipe.model if shown is None else _showing(run, recipe.model, shown)
+    model = build_model(settings, *map(len, vocabularies))
     load_weights(find_weights(run, weights), model)
     return _Run(model, vocabularies, recipe.search)
+
+
+def _showing(run: Path, model: BuiltFrom, shown: Shown) -> BuiltFrom:
+    """The settings of the same model, which tells of another look."""
+    try:
+        return with_shown(model, shown)
+    except ValueError as error:
+        told = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
+        raise InputError(f"{run}: {told}") from None
 
 
 def _replaced(settings: SearchSettings, changes: Mapping[str, object]) -> SearchSettings:

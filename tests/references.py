@@ -86,6 +86,24 @@ def gru_reset_before(p: Products, x: Vector, h: Vector) -> Vector:
     return [z_k * h_k + (1 - z_k) * c_k for z_k, h_k, c_k in zip(z, h, candidate, strict=True)]
 
 
+def gru_reset_after(p: Products, x: Vector, h: Vector) -> Vector:
+    """cuDNN's GRU: h̄ = tanh(W x + b + r ⊙ (U h + d)). Here z keeps the old state."""
+    w_r, w_z, w_h = thirds(affine(p.input_weight, p.input_bias, x))
+    u_r, u_z, u_h = thirds(affine(p.hidden_weight, p.hidden_bias, h))
+    r, z = each(sigmoid, plus(w_r, u_r)), each(sigmoid, plus(w_z, u_z))
+    candidate = [math.tanh(w_k + r_k * u_k) for w_k, r_k, u_k in zip(w_h, r, u_h, strict=True)]
+    return [z_k * h_k + (1 - z_k) * c_k for z_k, h_k, c_k in zip(z, h, candidate, strict=True)]
+
+
+def lstm(p: Products, x: Vector, h: Vector, c: Vector) -> tuple[Vector, Vector]:
+    """i, f, o = σ(W x + U h), g = tanh(W x + U h), c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh(c'), in the order i, f, g, o."""
+    size, both = len(h), product(p, x, h)
+    i, f, g, o = (both[k * size : (k + 1) * size] for k in range(4))
+    i, f, o, g = each(sigmoid, i), each(sigmoid, f), each(sigmoid, o), each(math.tanh, g)
+    c = [f_k * c_k + i_k * g_k for f_k, c_k, i_k, g_k in zip(f, c, i, g, strict=True)]
+    return [o_k * math.tanh(c_k) for o_k, c_k in zip(o, c, strict=True)], c
+
+
 def halves(p: Products) -> tuple[Products, Products]:
     """The gate's products and the candidate's, of a cell that has these two."""
     size = len(p.input_bias) // 2

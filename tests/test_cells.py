@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from references import (
-    Products,
-    Vector,
-    elman,
-    gru_reset_before,
-    gru_without_reset,
-    janet,
-    minimal_gated_unit,
-)
+from cell_loops import STEPS, UNITS, products
 from torch import Tensor, nn
 
 from nmt.cells import (
@@ -55,12 +46,6 @@ def stacked(kind: Callable[..., Unit], layers: int, stack: type[Stacked] = Stack
     return stack(kind(size, H) for size in sizes).double()
 
 
-UNITS: dict[str, Callable[..., Unit]] = {
-    **CELLS,
-    "gru, reset before": partial(GRU, reset="before"),
-    "janet, beta 0": partial(JANET, beta=0.0),
-    "janet, beta 0.5": partial(JANET, beta=0.5),
-}
 EVERY: dict[str, Any] = {
     **{name: lambda make=make: make(X, H).double() for name, make in UNITS.items()},
     **{f"{name} stacked": lambda make=make: stacked(make, 2) for name, make in CELLS.items()},
@@ -119,37 +104,23 @@ def test_equal_to_torch_in_values_and_gradients(ours: type, theirs: type, layers
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def products(unit: Unit) -> Products:
-    bias = unit.hidden.bias.tolist() if unit.hidden.bias is not None else [0.0] * unit.product_size
-    return Products(unit.input.weight.tolist(), unit.input.bias.tolist(), unit.hidden.weight.tolist(), bias)
-
-
-EQUATIONS: dict[str, Callable[[Products, Vector, Vector], Vector]] = {
-    "rnn": elman,
-    "gru, reset before": gru_reset_before,
-    "gru-without-reset": gru_without_reset,
-    "janet": lambda p, x, h: janet(p, 1.0, x, h),
-    "janet, beta 0": lambda p, x, h: janet(p, 0.0, x, h),
-    "janet, beta 0.5": lambda p, x, h: janet(p, 0.5, x, h),
-    "minimal": minimal_gated_unit,
-}
-
-
 def test_every_cell_has_its_witness() -> None:
-    """Plain loops, or torch's module."""
-    assert set(EQUATIONS) | {"gru", "lstm"} == set(UNITS)
+    assert set(STEPS) == set(UNITS)
 
 
-@pytest.mark.parametrize("name", EQUATIONS)
+@pytest.mark.parametrize("name", STEPS)
 def test_a_cell_equals_plain_loops(name: str) -> None:
     cell = UNITS[name](X, H).double()
     weights = products(cell)
-    x_BX, h_BH = torch.randn(3, X, dtype=DOUBLE), torch.randn(3, H, dtype=DOUBLE)
-    found, state = cell.step(x_BX, cell.start(h_BH))
-    for row in range(3):
-        wanted = EQUATIONS[name](weights, x_BX[row].tolist(), h_BH[row].tolist())
-        assert found[row].tolist() == pytest.approx(wanted, abs=1e-12)
-    assert torch.equal(cell.read(state), found)
+    x_BTX, h_BH = torch.randn(3, 2, X, dtype=DOUBLE), torch.randn(3, H, dtype=DOUBLE)
+    state = cell.start(h_BH)
+    kept = [(h_BH[row].tolist(), [0.0] * H) for row in range(3)]
+    for t in range(2):
+        found, state = cell.step(x_BTX[:, t], state)
+        for row in range(3):
+            kept[row] = STEPS[name](weights, x_BTX[row, t].tolist(), kept[row])
+            assert found[row].tolist() == pytest.approx(kept[row][0], abs=1e-12)
+        assert torch.equal(cell.read(state), found)
 
 
 def test_janet_with_beta_0_is_the_gru_without_reset_gate() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from cell_loops import STEPS, UNITS, products
+from references import Matrix
 from torch import Tensor, nn
 
 from nmt import encoder as module
@@ -69,6 +71,29 @@ def test_bidirectional_layers_equal_torchs_packed_ones(
     wanted = torch.autograd.grad((wanted_BSE * coefficient_BSE).sum(), [weight, *(one for _, one in pairs)])
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_two_bidirectional_layers_equal_plain_loops(name: str) -> None:
+    """Sentences of different lengths, each alone in the loops: from both ends, then the states of both directions from
+    both ends."""
+    encoder = RecurrentEncoder(nn.Embedding(9, D), UNITS[name], H, 2).double()
+    found_BSE = encoder(SOURCE, VALID).value_BSE
+    for row, valid_S in enumerate(VALID):
+        x = encoder.embedding(SOURCE[row][valid_S]).tolist()
+        for layer in encoder.layers:
+            forth, back = read(name, layer.forth, x), read(name, layer.back, x[::-1])[::-1]
+            x = [one + other for one, other in zip(forth, back, strict=True)]
+        assert found_BSE[row][valid_S].flatten().tolist() == pytest.approx(sum(x, []), abs=1e-12)
+
+
+def read(name: str, cell: Any, x: Matrix) -> Matrix:
+    """h at every step of a sentence."""
+    weights, kept, found = products(cell), ([0.0] * H, [0.0] * H), []
+    for one in x:
+        kept = STEPS[name](weights, one, kept)
+        found.append(kept[0])
+    return found
 
 
 @pytest.mark.parametrize("cell", CELLS)

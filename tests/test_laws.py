@@ -17,8 +17,9 @@ from nmt.cells import CELLS, DROPOUTS
 from nmt.decoder import STARTS, WIRINGS
 from nmt.layers import READOUTS
 from nmt.losses.likelihood import CrossEntropy
-from nmt.model import Dropout, EncoderDecoder, ModelSettings, RecurrentSettings, build_model
+from nmt.model import EncoderDecoder, ModelSettings, RecurrentSettings, build_model
 from nmt.positions import POSITIONS
+from nmt.recurrent import Dropout
 from nmt.settings import Choice, choice
 from nmt.sublayers import FEED_FORWARDS, NORMS
 from nmt.tree import State, map_tensors, repeat, select
@@ -27,11 +28,21 @@ from nmt.vocabulary import BOS
 DOUBLE = torch.float64
 SETTINGS: pydantic.TypeAdapter = pydantic.TypeAdapter(ModelSettings)
 TRANSFORMER: dict[str, Any] = {"kind": "transformer", "embedding": 4, "heads": 2, "hidden": 16}
+RECURRENT: dict[str, Any] = {"kind": "recurrent", "embedding": 3, "layers": 2}
 
 
 # What stands inside in the laws for every member that wraps another, where it can.
 INNERS = ["bahdanau", "coverage-linguistic", "hard", "gatt"]
-WRAPPERS = ["local-p", "fertility-bound", "gatt", "gatt-inv", "gatt-reset-after", "hard"]
+WRAPPERS = [
+    "local-p",
+    "fertility-bound",
+    "gatt",
+    "gatt-inv",
+    "gatt-reset-after",
+    "gatt-cell",
+    "gatt-inv-cell",
+    "hard",
+]
 NESTS: dict[str, Any] = {
     "fertility-bound(general)": {"kind": "fertility-bound", "inner": "general"},
     "fertility-bound(dot)": {"kind": "fertility-bound", "inner": "dot"},
@@ -41,6 +52,9 @@ NESTS: dict[str, Any] = {
         "inner": {"kind": "gatt", "inner": {"kind": "multi-head", "heads": 1}},
     },
     "gatt, recomputed": {"kind": "gatt", "recompute": True},
+    **{f"gatt-cell by {cell}": {"kind": "gatt-cell", "cell": cell} for cell in CELLS},
+    **{f"gatt-inv-cell by {cell}": {"kind": "gatt-inv-cell", "cell": cell} for cell in CELLS},
+    "gatt-cell, recomputed": {"kind": "gatt-cell", "recompute": True},
     "gatt-reset-after(hard(coverage-neural)), recomputed": {
         "kind": "gatt-reset-after",
         "recompute": True,
@@ -314,6 +328,31 @@ def models() -> Iterator[Mapping[str, Any]]:
         for head in (1, 2, "mean"):
             yield {"name": f"transformer shows {layer} {head}", **TRANSFORMER, "shown": {"layer": layer, "head": head}}
     yield {"name": "marginal maxout", "readout": "maxout", "wiring": "unfed", "output": "marginal"}
+    yield from mixed()
+
+
+def mixed() -> Iterator[Mapping[str, Any]]:
+    """Each attention of the table and each wiring over a Transformer's encoder, each attention of a Transformer's
+    decoder over cells, with a memory of another size than the queries'; cells that differ."""
+
+    def sides(name: str, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"name": f"mixed {name}", "kind": "mixed", "encoder": encoder, "decoder": decoder}
+
+    reads_at_once, over_it = {**TRANSFORMER, "layers": 2}, {**RECURRENT, "hidden": 5}
+    for kind, chosen in EVERY_ATTENTION.items():
+        if kind not in ATTENTIONS:
+            continue
+        queries = {"hidden": E} if kind in OF_ONE_SIZE else {}
+        for wiring in WIRINGS if kind in {"coverage-neural", "gatt"} else ["conditional"]:
+            decoder = {**over_it, "attention": chosen, "wiring": wiring, **queries}
+            yield sides(f"transformer, recurrent {kind} {wiring}", reads_at_once, decoder)
+        if not chosen.build(ATTENTIONS, E, E).sequential:
+            encoder = {**RECURRENT, "hidden": 2 if kind in OF_ONE_SIZE else 4}
+            yield sides(f"recurrent, transformer {kind}", encoder, {**reads_at_once, "attention": chosen})
+    yield sides("recurrent, transformer", {**RECURRENT, "hidden": 3}, {**reads_at_once, "shown": {"head": 2}})
+    yield sides("cells", {**RECURRENT, "cell": "lstm", "hidden": 3}, {**over_it, "cell": "janet", "residual": True})
+    marginal = {"output": "marginal", "wiring": "unfed"}
+    yield sides("marginal", {**TRANSFORMER, "norm": "post", "positions": "rotary"}, {**over_it, **marginal})
 
 
 EVERY_MODEL = {one["name"]: {key: value for key, value in one.items() if key != "name"} for one in models()}
@@ -325,8 +364,8 @@ TARGETS = [[5, 4], [6, 7, 8, 8], []]
 
 
 def a_model(changes: Mapping[str, Any], dtype: torch.dtype = DOUBLE) -> EncoderDecoder:
-    values: dict[str, Any] = {"embedding": 3, "hidden": 4, "encoder_layers": 2, "decoder_layers": 2}
-    settings = SETTINGS.validate_python({**values, **changes})
+    sizes: dict[str, Any] = {"embedding": 3, "hidden": 4, "encoder_layers": 2, "decoder_layers": 2}
+    settings = SETTINGS.validate_python(changes if changes.get("kind") == "mixed" else {**sizes, **changes})
     return spread(build_model(settings, WORDS, WORDS).to(dtype)).eval()
 
 
@@ -456,8 +495,9 @@ def test_a_model_runs_in_bfloat16(changes: Mapping[str, Any]) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         trace, state = decoded(model, batch.source_BS, batch.source_valid_BS, batch.input_BT)
     assert {one.dtype for one in leaves(state.attended) if one.is_floating_point()} <= {torch.float32}
-    adds_probabilities = changes.get("output") == "marginal"  # which is not for half precision
-    assert trace.logit_BTV.dtype == torch.float32 if adds_probabilities else trace.logit_BTV.dtype == torch.bfloat16
+    adds_probabilities = "marginal" in (changes.get("output"), changes.get("decoder", {}).get("output"))
+    kind = torch.float32 if adds_probabilities else torch.bfloat16  # adding them up is not for half precision
+    assert trace.logit_BTV.dtype == kind
     loss = CrossEntropy()(trace, batch)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(trace.logit_BTV.float(), plain.logit_BTV, rtol=0.1, atol=0.1)

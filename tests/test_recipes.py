@@ -49,8 +49,8 @@ def test_is_built_at_its_own_sizes(path: Path) -> None:
     with torch.device("meta"):
         model = build_model(recipe.model, *words)
     weights = {name: one.shape for name, one in model.named_parameters()}
-    assert weights["encoder.embedding.weight"] == (words[0], recipe.model.embedding)
-    assert weights["decoder.embedding.weight"] == (words[1], recipe.model.embedding)
+    assert weights["encoder.embedding.weight"] == (words[0], recipe.model.encoder.embedding)
+    assert weights["decoder.embedding.weight"] == (words[1], recipe.model.decoder.embedding)
 
 
 def cut(recipe: Recipe, directory: Path) -> Path:

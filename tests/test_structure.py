@@ -26,6 +26,8 @@ FLOORS: dict[float, str] = {
     2.5: "alignment aligners sublayers",
     2.75: "formats",
     3: "encoder decoder transformer",
+    3.5: "recurrent",
+    3.75: "mixed",
     4: "model",
     4.5: "ensemble",
     5: "losses search optim",
@@ -34,14 +36,14 @@ FLOORS: dict[float, str] = {
     6.5: "preparation",
     7: "checkpoint",
     8: "translator variance",
-    8.5: "train results diagnostics readings",
+    8.5: "train results diagnostics readings heads",
     8.75: "rehearsal",
     9: "cli __init__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # The same within each package, from below; * is every file that is not named.
 WITHIN = {
-    "attention": ["base gates", "bahdanau", "*", "__init__"],
+    "attention": ["base gates", "bahdanau gatt", "*", "__init__"],
     "cells": ["base", "*", "stacked", "__init__"],
     "corpus": ["base", "*", "__init__"],
     "formats": ["base", "*", "__init__"],
@@ -56,7 +58,7 @@ LONGEST = 400
 LONG_FOR_A_REASON: dict[str, str] = {}
 
 # These must start at once and on a machine without torch's memory: measuring and reading files needs no tensors.
-WITHOUT_TORCH = ["nmt", "nmt.metrics", "nmt.links", "nmt.settings", "nmt.formats", "nmt.readings", "nmt.pictures"]
+WITHOUT_TORCH = ["nmt", "nmt.metrics", "nmt.links", "nmt.settings", "nmt.formats", "nmt.readings", "nmt.heads", "nmt.pictures"]
 
 
 def name_of(path: Path) -> str:

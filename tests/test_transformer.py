@@ -9,13 +9,27 @@ from typing import Any
 import pydantic
 import pytest
 import torch
-from references import Matrix, Vector, affine, dot, each, plus, sigmoid, softmax, times, weighted_sum
+from looks import gate_of, weights
+from references import (
+    Matrix,
+    Vector,
+    affine,
+    bahdanau,
+    dot,
+    each,
+    gate,
+    plus,
+    sigmoid,
+    softmax,
+    times,
+    weighted_sum,
+)
 from torch import Tensor
 
 from nmt.attention import ATTENTIONS, MultiHead
 from nmt.batching import collate
 from nmt.losses.base import Loss
-from nmt.losses.coverage import Coverage
+from nmt.losses.coverage import Coverage, DoublyStochastic
 from nmt.losses.guided import Guided
 from nmt.model import EncoderDecoder, build_model
 from nmt.positions import POSITIONS, Rotary, Sinusoidal
@@ -127,14 +141,28 @@ def embedded(module: Any, words: Sequence[int], positions: str) -> Matrix:
     return [plus(row, learned[place] if learned else wave(place)) for place, row in enumerate(rows)]
 
 
-def reference(model: Any, chosen: TransformerSettings, source: list[int], target: list[int]) -> tuple[Matrix, list]:
+def by_heads(module: Any, s: Vector, h: Matrix) -> tuple[Vector, Matrix]:
+    return heads(module, s, h, unturned, 0, [True] * len(h))
+
+
+def by_gatt(module: Any, s: Vector, h: Matrix) -> tuple[Vector, Matrix]:
+    """Zhang et al. 2017, equations 5 to 8: the layer's query is the gate's input."""
+    p, inner = gate_of(module), module.inner
+    w, u, [v] = weights(inner.query, inner.memory, inner.energy)
+    context, look = bahdanau(w, u, v, s, [gate(p, one, s) for one in h], [True] * len(h))
+    return context, [look]
+
+
+def reference(
+    model: Any, chosen: TransformerSettings, source: list[int], target: list[int], seen: Any = by_heads
+) -> tuple[Matrix, list]:
     """Logits for every target position, and where every head of every layer looks: [layer][position][head]."""
     positions = chosen.positions.kind
     turn: Turn = turned if positions == "rotary" else unturned
 
     def itself(module: Any, x: Matrix, forwards: bool) -> Matrix:
-        seen = [[not forwards or j <= t for j in range(len(x))] for t in range(len(x))]
-        return [heads(module, one, x, turn, t, seen[t])[0] for t, one in enumerate(x)]
+        before = [[not forwards or j <= t for j in range(len(x))] for t in range(len(x))]
+        return [heads(module, one, x, turn, t, before[t])[0] for t, one in enumerate(x)]
 
     def after(module: Any, x: Matrix) -> Matrix:
         return [norm(module.last, one) for one in x] if chosen.norm == "pre" else x
@@ -159,7 +187,7 @@ def reference(model: Any, chosen: TransformerSettings, source: list[int], target
         looks.append([])
 
         def look(rows: Matrix, module: Any = layer.source.attention, told: list = looks[-1]) -> Matrix:
-            found = [heads(module, row, h, unturned, 0, [True] * len(h)) for row in rows]
+            found = [seen(module, row, h) for row in rows]
             told += [weights for _, weights in found]
             return [change for change, _ in found]
 
@@ -190,6 +218,20 @@ def test_the_model_is_its_equations(normed: str, kind: str, positions: str) -> N
                     assert found[head] == pytest.approx(looks[layer][t][head], abs=1e-10)
             mean = [sum(column) / H for column in zip(*looks[-1][t], strict=True)]
             assert trace.weight_BTS[row, t, : len(source)].tolist() == pytest.approx(mean, abs=1e-10)
+
+
+@pytest.mark.parametrize("normed", NORMS)
+def test_gatt_looks_for_a_transformer_as_its_equations_say(normed: str) -> None:
+    changes = {"norm": normed, "attention": "gatt"}
+    model = a_model(**changes)
+    trace = model(BATCH.source_BS, BATCH.source_valid_BS, BATCH.input_BT)
+    for row in range(3):
+        source = BATCH.source_BS[row][BATCH.source_valid_BS[row]].tolist()
+        target = BATCH.input_BT[row][BATCH.target_valid_BT[row]].tolist()
+        logits, looks = reference(model, settings(**changes), source, target, by_gatt)
+        for t, logit in enumerate(logits):
+            assert trace.logit_BTV[row, t].tolist() == pytest.approx(logit, abs=1e-10)
+            assert trace.weight_BTS[row, t, : len(source)].tolist() == pytest.approx(looks[-1][t][0], abs=1e-10)
 
 
 # -------------------------------------------------------------------------------------------------------- positions
@@ -306,7 +348,7 @@ def step(model: EncoderDecoder, optimiser: torch.optim.Optimizer, loss: Loss, ba
 @pytest.mark.parametrize("head", [1, "mean"])
 def test_losses_on_attention_teach_what_is_shown(head: Any) -> None:
     # Five target positions on three of the source look twice at two of them at least; guided has no such floor.
-    for loss, floor in ((Coverage(), 2.0), (Guided(), 0.0)):
+    for loss, floor in ((Coverage(), 2.0), (DoublyStochastic(), 0.0), (Guided(), 0.0)):
         model: Any = a_model(shown={"layer": 1, "head": head}).train()
         batch = collate(SOURCES, TARGETS, range(3))
         if isinstance(loss, Guided):
@@ -319,6 +361,20 @@ def test_losses_on_attention_teach_what_is_shown(head: Any) -> None:
         for _ in range(40):
             after = step(model, optimiser, loss, batch)
         assert after - floor < (before - floor) / 2
+
+
+def test_a_guided_head_is_one_head_of_one_layer() -> None:
+    """As Garg et al. 2019 guide: the first of two layers, one of its heads; nothing else of what looks is taught."""
+    model: Any = a_model(shown={"layer": 1, "head": 2}).train()
+    links = torch.tensor([[[0, 1, 1], [1, 0, 1]], [[0, 0, 1], [3, 1, 1]], [[-1, -1, -1], [-1, -1, -1]]])
+    batch = BATCH._replace(link_BL3=links)
+    Guided()(model(batch.source_BS, batch.source_valid_BS, batch.input_BT), batch).sum().backward()
+    below, above = (layer.source.attention for layer in model.decoder.layers)
+    for product in (below.query, below.key):
+        first, second = product.weight.grad.chunk(2)
+        assert not first.any()
+        assert second.abs().amax(dim=1).all()
+    assert all(one.grad is None or not one.grad.any() for one in (*above.parameters(), below.value.weight))
 
 
 def test_ties() -> None:
@@ -342,8 +398,8 @@ def test_dropout_acts_in_training_alone(place: str) -> None:
 
 
 def test_the_attention_to_the_source_has_as_many_heads_by_default() -> None:
-    assert settings(embedding=8, heads=8).make_attention(8).heads == 8
-    assert isinstance(settings().make_attention(D), MultiHead)
+    assert settings(embedding=8, heads=8).decoder.make_attention(8).heads == 8
+    assert isinstance(settings().decoder.make_attention(D), MultiHead)
 
 
 SEQUENTIAL = [kind for kind in ATTENTIONS if choice(ATTENTIONS).validate(kind).build(ATTENTIONS, D, D).sequential]

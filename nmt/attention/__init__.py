@@ -9,6 +9,7 @@ from nmt.attention.base import Attention, Glance, Memory
 from nmt.attention.coverage import LinguisticCoverage, NeuralCoverage, SeeCoverage
 from nmt.attention.dot import Concat, Dot, General, LocalP, ScaledDot
 from nmt.attention.fertility import FertilityBound
+from nmt.attention.gate_cells import GAttCell, GAttInvCell
 from nmt.attention.gatt import GAtt, GAttInv, GAttResetAfter
 from nmt.attention.hard import Hard
 from nmt.attention.multihead import MultiHead
@@ -29,6 +30,8 @@ ATTENTIONS: dict[str, Callable[..., Attention]] = {
     "gatt": GAtt,
     "gatt-inv": GAttInv,
     "gatt-reset-after": GAttResetAfter,
+    "gatt-cell": GAttCell,
+    "gatt-inv-cell": GAttInvCell,
     "hard": Hard,
 }
 

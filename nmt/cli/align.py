@@ -18,6 +18,7 @@ from nmt.aligners import ALIGNERS, align_by, check_installed
 from nmt.alignment import Alignment, Reading, symmetrised, words_of
 from nmt.cli.common import Command
 from nmt.errors import InputError
+from nmt.heads import Head, Place, best_head, parse_head
 from nmt.links import Links, format_links, read_links, write_matrices
 from nmt.metrics.alignment import Aer, Saer
 from nmt.metrics.base import Array, Output
@@ -52,6 +53,41 @@ class Judged:
         self.soft = before + Saer().statistics(output).sum(axis=0)
 
 
+class Reader:
+    """A run, and where its attention is read. Raises ``InputError`` for a head that it has not."""
+
+    def __init__(self, run: Path, device: str, head: str | None, reading: Reading | None) -> None:
+        self.run, self.device, self.asked = run, device, reading
+        self.reading: Reading = reading or "produced"
+        self.translator = self._load(None if head in (None, "best") else parse_head(str(head)))
+
+    def _load(self, place: tuple[Place, Place] | None) -> Translator:
+        from nmt.sublayers import Shown
+        from nmt.translator import Translator
+
+        shown = None if place is None else Shown(layer=place[0], head=place[1])
+        return Translator.load(self.run, self.device, shown=shown)
+
+    def take_best(self, sources: Sequence[str], targets: Sequence[str], gold: Sequence[Links]) -> None:
+        """Read where gold links like it best, and tell what they think of every head on standard error."""
+        readings: tuple[Reading, ...] = ("produced", "fed") if self.asked is None else (self.asked,)
+        heads = best_head(self.translator, sources, targets, gold, readings)
+        table = Table(title=f"{self.run.name}: AER % ↓ of every head")
+        for heading in ("layer", "head", *readings):
+            table.add_column(heading, justify="right")
+        for layer, head in dict.fromkeys((one.layer, one.head) for one in heads.aer):
+            table.add_row(str(layer), str(head), *(f"{heads.aer[Head(layer, head, one)]:.2f}" for one in readings))
+        Console(stderr=True, highlight=False).print(table)
+        self.reading = heads.best.reading
+        if len(heads.aer) > len(readings):  # there is something to choose from
+            self.translator = self._load((heads.best.layer, heads.best.head))
+
+    def aligned(self, pairs: Sequence[tuple[str, ...]]) -> list[Alignment]:
+        """The attention between words, without the ends, and the links made from it."""
+        said = self.translator.align([one for one, _ in pairs], [two for _, two in pairs])
+        return [Alignment.of(one).read(self.reading).to_words(*words_of(one)).ends("drop").hard() for one in said]
+
+
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path))
@@ -63,9 +99,13 @@ class Judged:
 @click.option(
     "--reading",
     type=click.Choice(["produced", "fed"]),
-    default="produced",
-    show_default=True,
+    show_default="produced, or the better one with --head best",
     help="The step at which a word's attention is read.",
+)
+@click.option(
+    "--head",
+    metavar="L.H|L|mean|best",
+    help="Read this layer and head of a Transformer, a layer's mean, the mean of all, or what --gold likes best.",
 )
 @click.option("--matrix", type=click.Path(path_type=Path), help="Write attention between words here (.npz or .json).")
 @click.option("-g", "--gold", type=click.Path(path_type=Path), help="Gold links: print AER and SAER at the end.")
@@ -82,7 +122,8 @@ def main(
     target: Path,
     other: Path | None,
     way: str,
-    reading: Reading,
+    reading: Reading | None,
+    head: str | None,
     matrix: Path | None,
     gold: Path | None,
     gold_base: int | None,
@@ -99,12 +140,12 @@ def main(
         raise InputError("--method compares with other aligners, which takes gold links; give --gold")
     if learn and not methods:
         raise InputError("--learn is text for --method to learn from; give a --method, or leave it out")
+    if head == "best" and gold is None:
+        raise InputError("--head best is the one that gold links like best; give --gold")
     for method in methods:
         check_installed(method)
-    from nmt.translator import Translator
-
-    forward = Translator.load(run, device)
-    backward = None if other is None else Translator.load(other, device)
+    forward = Reader(run, device, head, reading)
+    backward = None if other is None else Reader(other, device, head, reading)
     known: list[Links] | None = None
     if gold is not None:
         lengths = [(len(one.split()), len(two.split())) for one, two in read_parallel(source, target)]
@@ -112,6 +153,11 @@ def main(
     else:  # what is wrong with a file is told before its first line is printed
         for _ in read_parallel(source, target):
             pass
+    if head == "best" and known is not None:
+        sides = [list(side) for side in zip(*read_parallel(source, target), strict=True)] or [[], []]
+        forward.take_best(*sides, known)
+        if backward is not None:
+            backward.take_best(*sides[::-1], [one.turned() for one in known])
     rows = [Judged(run.name)]
     if other is not None:
         rows += [Judged(f"{other.name}, turned"), Judged(f"both, {way}")]
@@ -119,10 +165,10 @@ def main(
     def said() -> Iterator[Alignment]:
         pairs, number = read_parallel(source, target), 0
         while chunk := list(islice(pairs, CHUNK)):
-            columns = [_aligned(forward, chunk, reading)]
+            columns = [forward.aligned(chunk)]
             if backward is not None:
                 turned = [(two, one) for one, two in chunk]
-                columns.append([one.turned() for one in _aligned(backward, turned, reading)])
+                columns.append([one.turned() for one in backward.aligned(turned)])
                 columns.append([symmetrised(one, two.turned(), way) for one, two in zip(*columns, strict=True)])
             if known is not None:
                 wanted = known[number : number + len(chunk)]
@@ -144,12 +190,6 @@ def main(
         for method in methods:
             rows += _judged_method(method, way, source, target, learn, known)
         _print(rows)
-
-
-def _aligned(translator: Translator, pairs: Sequence[tuple[str, ...]], reading: Reading) -> list[Alignment]:
-    """The attention between words, without the ends, and the links made from it."""
-    said = translator.align([one for one, _ in pairs], [two for _, two in pairs])
-    return [Alignment.of(one).read(reading).to_words(*words_of(one)).ends("drop").hard() for one in said]
 
 
 def _links(alignment: Alignment) -> Links:
