@@ -1,8 +1,8 @@
 """Which layer's and head's attention of a trained Transformer shows best what a target word is aligned to.
 
-Heads differ: many look at the end of the sentence, or at the word before. Gold links tell which one aligns, and at which
-step it is read (:mod:`nmt.readings`). The one that is found is asked for by ``Translator.load(run, shown=...)``, by
-``nmt-align --head``, or by ``model.shown`` in the recipe of the next training.
+Heads differ: many look at the end of the sentence, or at the word before. Gold links tell which one aligns, and at
+which step it is read (:mod:`nmt.readings`). The one that is found is asked for by ``Translator.load(run, shown=...)``,
+by ``nmt-align --head``, or by ``model.shown`` in the recipe of the next training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Place = int | Literal["mean"]
 
 
 class Head(NamedTuple):
-    """Where attention is read: in a layer and by a head, both counted from 1, or the mean of them; and at which step."""
+    """Where attention is read: in which layer and by which head, counted from 1, or by the mean; and at which step."""
 
     layer: Place
     head: Place
@@ -48,9 +48,9 @@ def best_head(
 ) -> Heads:
     """The layer, head and reading with the lowest AER when a run (or its directory) is forced to say the target.
 
-    Read as by :func:`nmt.readings.best_reading_of_run`; the first of equals. A decoder that is not a Transformer's has one
-    layer and one head: what its trace tells. Raises ``InputError`` when source, target and gold differ in length, and as
-    :meth:`nmt.Translator.load` does.
+    Read as by :func:`nmt.readings.best_reading_of_run`; the first of equals. A decoder that is not a Transformer's has
+    one layer and one head: what its trace tells. Raises ``InputError`` when source, target and gold differ in length,
+    and as :meth:`nmt.Translator.load` does.
     """
     if not len(source_lines) == len(target_lines) == len(gold):
         raise InputError(

@@ -10,8 +10,11 @@ from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
+from nmt.settings import Builder, Choice
+
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Update = Annotated[int, Field(ge=1)]
 
 
 def adam(
@@ -117,8 +120,36 @@ class Plateau(Schedule):
         self.waited, self.reductions = state["waited"], state["reductions"]
 
 
+class Cooldown(Schedule):
+    """What another schedule says until update ``start``, and from there on linearly less of it, down to 0 at ``end``.
+
+    Late, low rates are what the last points of a score come from; with a schedule that never ends, training can be
+    stopped anywhere, and so be longer than planned (Hägele et al. 2024; not verified against the paper).
+    Raises ``ValueError`` when it ends before it starts.
+    """
+
+    def __init__(self, *, start: Update, end: Update, inner: Builder = Choice("constant")) -> None:
+        if end <= start:
+            raise ValueError(f"a cooldown from update {start} must end after that, not at {end}")
+        self.start, self.end, self.inner = start, end, inner()
+
+    def factor(self, update: int) -> float:
+        left = (self.end - update) / (self.end - self.start)
+        return float(self.inner.factor(update) * min(1.0, max(0.0, left)))
+
+    def observe(self, improved: bool) -> None:
+        self.inner.observe(improved)
+
+    def state(self) -> dict[str, Any]:
+        return dict(self.inner.state())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.inner.restore(state)
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": Constant,
     "inverse-square-root": InverseSquareRoot,
     "plateau": Plateau,
+    "cooldown": Cooldown,
 }

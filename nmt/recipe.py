@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nmt.errors import InputError
 from nmt.losses import LOSSES, PartSettings
-from nmt.model import ModelSettings, RecurrentSettings, build_model
+from nmt.model import ModelSettings, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES
+from nmt.recurrent import RecurrentSettings
 from nmt.search import SearchSettings
 from nmt.settings import Choice, FilePath, Settings, choice, dump, load, plain
 from nmt.text import write_lines
@@ -73,6 +74,13 @@ class TrainingSettings(Settings):
     save_minutes: Annotated[float, Field(gt=0)] = 10.0  # between checkpoints, besides those at validations
     keep: Count = 2  # checkpoints kept besides the best one
     average: Count = 1  # the weights used in the end are the mean of so many last checkpoints; 1: the best checkpoint's
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_can_be_made(cls, schedule: Choice) -> Choice:
+        """Made once: its own ``ValueError`` tells what cannot be."""
+        schedule.build(SCHEDULES)
+        return schedule
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

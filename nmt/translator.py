@@ -92,11 +92,11 @@ class Translator:
     ) -> Self:
         """The translator of a run directory, or of several as an ensemble, searching as the first recipe says.
 
-        ``search`` replaces single search settings, ``{"beam": 1}``; ``shown`` which layer's and head's attention is told,
-        where the decoder is a Transformer's (:func:`nmt.heads.best_head` finds one). ``weights`` are those that training ended with
-        (``final``: the average of the last checkpoints where the recipe asks for one, else the best), or ``best``, or
-        ``last``. Raises ``InputError`` when a directory is no run, when runs have not the same vocabularies, and when
-        there is nothing to choose what is shown from.
+        ``search`` replaces single search settings, ``{"beam": 1}``; ``shown`` says which layer's and head's attention
+        is told, where the decoder is a Transformer's (:func:`nmt.heads.best_head` finds one). ``weights`` are those
+        that training ended with (``final``: the average of the last checkpoints where the recipe asks for one, else the
+        best), or ``best``, or ``last``. Raises ``InputError`` when a directory is no run, when runs have not the same
+        vocabularies, and when there is nothing to choose what is shown from.
         """
         runs = [Path(one) for one in ([run] if isinstance(run, str | Path) else run)]
         if not runs:

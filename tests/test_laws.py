@@ -17,9 +17,9 @@ from nmt.cells import CELLS, DROPOUTS
 from nmt.decoder import STARTS, WIRINGS
 from nmt.layers import READOUTS
 from nmt.losses.likelihood import CrossEntropy
-from nmt.model import EncoderDecoder, ModelSettings, RecurrentSettings, build_model
+from nmt.model import EncoderDecoder, ModelSettings, build_model
 from nmt.positions import POSITIONS
-from nmt.recurrent import Dropout
+from nmt.recurrent import Dropout, RecurrentSettings
 from nmt.settings import Choice, choice
 from nmt.sublayers import FEED_FORWARDS, NORMS
 from nmt.tree import State, map_tensors, repeat, select

@@ -15,8 +15,9 @@ from nmt.attention import Memory
 from nmt.batching import collate
 from nmt.errors import InputError
 from nmt.mixed import MixedSettings
-from nmt.model import EncoderDecoder, RecurrentSettings, build_model
+from nmt.model import EncoderDecoder, build_model
 from nmt.recipe import keep_recipe, load_recipe
+from nmt.recurrent import RecurrentSettings
 from nmt.sublayers import TransformerSettings
 
 DOUBLE = torch.float64

@@ -6,11 +6,14 @@ import json
 import math
 from itertools import pairwise
 
+import pydantic
 import pytest
 import torch
 from torch import nn
 
 from nmt.optim import OPTIMISERS, SCHEDULES, Constant, InverseSquareRoot, Plateau, Schedule, adadelta, adam, adamw
+from nmt.recipe import TrainingSettings
+from nmt.settings import choice
 
 # ------------------------------------------------------------------------------------------------------ schedules
 
@@ -62,12 +65,36 @@ def test_a_constant_rate_hears_nothing() -> None:
     assert schedule.factor(1) == 1
 
 
+def test_a_cooldown_is_a_line_from_what_another_says_to_nothing() -> None:
+    schedule = choice(SCHEDULES).validate({"kind": "cooldown", "start": 4, "end": 8}).build(SCHEDULES)
+    assert [schedule.factor(update) for update in (1, 3, 4, 5, 6, 7, 8, 9)] == [1, 1, 1, 0.75, 0.5, 0.25, 0, 0]
+    inner = {"kind": "inverse-square-root", "warmup": 2}
+    schedule = choice(SCHEDULES).validate({"kind": "cooldown", "start": 4, "end": 8, "inner": inner}).build(SCHEDULES)
+    assert [schedule.factor(update) for update in (1, 2, 4, 6)] == [0.5, 1, 0.5**0.5, (1 / 3) ** 0.5 / 2]
+
+
+def test_a_cooldown_of_a_plateau_knows_of_every_validation() -> None:
+    settings = {"kind": "cooldown", "start": 4, "end": 8, "inner": {"kind": "plateau", "decay": 0.5}}
+    schedule = choice(SCHEDULES).validate(settings).build(SCHEDULES)
+    schedule.observe(True)
+    schedule.observe(False)
+    assert (schedule.factor(1), schedule.factor(6)) == (0.5, 0.25)
+    assert schedule.state() == {"waited": 0, "reductions": 1}
+
+
+def test_a_cooldown_that_ends_before_it_starts_is_refused() -> None:
+    with pytest.raises(pydantic.ValidationError, match="a cooldown from update 9 must end after that, not at 9"):
+        TrainingSettings.model_validate({"epochs": 1, "schedule": {"kind": "cooldown", "start": 9, "end": 9}})
+
+
 @pytest.mark.parametrize("kind", SCHEDULES)
 @pytest.mark.parametrize("cut", [0, 1, 3, 4])
 def test_a_restored_schedule_goes_on_as_if_nothing_had_happened(kind: str, cut: int) -> None:
     history = "+--+---"
-    settings = {"patience": 2} if kind == "plateau" else {}
-    whole, before, after = (SCHEDULES[kind](**settings) for _ in range(3))
+    plateau = {"kind": "plateau", "patience": 2}
+    settings = {"plateau": plateau, "cooldown": {"kind": kind, "start": 6, "end": 11, "inner": plateau}}
+    chosen = choice(SCHEDULES).validate(settings.get(kind, kind))
+    whole, before, after = (chosen.build(SCHEDULES) for _ in range(3))
     for one in history[:cut]:
         before.observe(one == "+")
     after.restore(json.loads(json.dumps(before.state())))

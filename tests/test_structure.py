@@ -58,7 +58,16 @@ LONGEST = 400
 LONG_FOR_A_REASON: dict[str, str] = {}
 
 # These must start at once and on a machine without torch's memory: measuring and reading files needs no tensors.
-WITHOUT_TORCH = ["nmt", "nmt.metrics", "nmt.links", "nmt.settings", "nmt.formats", "nmt.readings", "nmt.heads", "nmt.pictures"]
+WITHOUT_TORCH = [
+    "nmt",
+    "nmt.metrics",
+    "nmt.links",
+    "nmt.settings",
+    "nmt.formats",
+    "nmt.readings",
+    "nmt.heads",
+    "nmt.pictures",
+]
 
 
 def name_of(path: Path) -> str:

@@ -154,10 +154,11 @@ def main(
         for _ in read_parallel(source, target):
             pass
     if head == "best" and known is not None:
-        sides = [list(side) for side in zip(*read_parallel(source, target), strict=True)] or [[], []]
-        forward.take_best(*sides, known)
+        pairs = list(read_parallel(source, target))
+        sources, targets = [one for one, _ in pairs], [two for _, two in pairs]
+        forward.take_best(sources, targets, known)
         if backward is not None:
-            backward.take_best(*sides[::-1], [one.turned() for one in known])
+            backward.take_best(targets, sources, [one.turned() for one in known])
     rows = [Judged(run.name)]
     if other is not None:
         rows += [Judged(f"{other.name}, turned"), Judged(f"both, {way}")]
