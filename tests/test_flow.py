@@ -166,3 +166,11 @@ def test_the_model_stays_as_it_was(analysis: Any) -> None:
     assert not any(one._forward_hooks for one in model.modules())
     assert model.training
     assert any(isinstance(one, StateDropout) for one in model.modules())
+
+
+@pytest.mark.parametrize("kind", ["gatt-cell", "gatt-inv-cell"])
+def test_the_gate_of_an_attention_is_no_cell_that_goes_through_time(kind: str) -> None:
+    model = a_model(attention={"kind": kind, "cell": "lstm"})
+    names = [name for name in units(model) if ".attention." not in name]
+    assert len(units(model)) == len(names) + 1
+    assert list(gradient_flow(model, BATCH)) == list(gate_statistics(model, BATCH)) == names

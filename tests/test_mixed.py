@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from nmt.attention import Memory
 from nmt.batching import collate
+from nmt.cells import CELLS
 from nmt.errors import InputError
 from nmt.mixed import MixedSettings
 from nmt.model import EncoderDecoder, build_model
@@ -87,6 +89,27 @@ def test_ties() -> None:
     assert model.encoder.embedding.weight is model.decoder.embedding.weight is model.decoder.output.weight
     model = built(mixed(RECURRENT, TRANSFORMER, tie="target"))
     assert model.encoder.embedding.weight is not model.decoder.embedding.weight is model.decoder.output.weight
+
+
+def test_what_the_documentation_shows_is_understood(repository: Path, tmp_path: Path) -> None:
+    page = (repository / "docs" / "transformer.md").read_text(encoding="utf-8")
+    kinds = []
+    place = write_project(tmp_path)
+    place.write_text(place.read_text(encoding="utf-8").replace("model: {embedding: 8, hidden: 8}\n", ""))
+    for snippet in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        (tmp_path / "shown.yaml").write_text(f"base: {place.name}\n{snippet}", encoding="utf-8")
+        recipe = load_recipe(tmp_path / "shown.yaml")
+        kinds.append((recipe.model.kind, recipe.model.attention and recipe.model.attention.kind))
+        build_model(recipe.model, WORDS, WORDS)
+    assert kinds == [
+        ("transformer", None),
+        ("transformer", None),
+        ("transformer", None),
+        ("mixed", "coverage-neural"),
+        ("recurrent", "gatt-cell"),
+    ]
+    for cell in CELLS:
+        assert re.search(rf"\| .*`({cell}|{{kind: {cell}, .*}})`.* \|", page), f"{cell} is not in the table of gates"
 
 
 # -------------------------------------------------------------------------------------------------------- what is told
