@@ -51,6 +51,12 @@ class Ensemble(Model):
     def decode(self, token_BT: Tensor, memory: State, state: State) -> tuple[Trace, State]:
         members = zip(self._members(), memory, state, strict=True)
         traces, states = zip(*(model.decode(token_BT, *rest) for model, *rest in members), strict=True)
+        return self._joined(traces), states
+
+    def say(self, input_BT: Tensor, memory: State) -> Trace:
+        return self._joined([model.say(input_BT, one) for model, one in zip(self._members(), memory, strict=True)])
+
+    def _joined(self, traces: Sequence[Trace]) -> Trace:
         log_prob_MBTV = torch.stack([at_least_float32(one.logit_BTV).log_softmax(dim=-1) for one in traces])
         return Trace(
             self.mean(log_prob_MBTV),
@@ -58,7 +64,7 @@ class Ensemble(Model):
             torch.stack([one.choice_BT for one in traces]).mean(dim=0),
             torch.cat([one.context_BTE for one in traces], dim=-1),
             torch.stack([one.fertility_BS for one in traces]).mean(dim=0),
-        ), states
+        )
 
     def _members(self) -> list[Model]:
         return cast(list[Model], list(self.models))

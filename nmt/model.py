@@ -61,8 +61,11 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def forward(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Trace:
-        """The trace of whole given targets: what training, scoring and forced alignment read."""
-        memory = self.encode(source_BS, valid_BS)
+        """The trace of whole given targets: what scoring and forced alignment read."""
+        return self.say(input_BT, self.encode(source_BS, valid_BS))
+
+    def say(self, input_BT: Tensor, memory: State) -> Trace:
+        """The same of what is encoded already: what training reads. Its attention may know more than a search's."""
         trace, _ = self.decode(input_BT, memory, self.start(memory))
         return trace
 
@@ -79,8 +82,7 @@ class Model(nn.Module):
         What is encoded already stays as it is."""
         with modes_kept(self):
             self.eval()
-            trace, _ = self.decode(input_BT, memory, self.start(memory))
-        return trace
+            return self.say(input_BT, memory)
 
 
 class Encoded(NamedTuple):
@@ -111,6 +113,14 @@ class EncoderDecoder(Model):
         fertility_BS = self.decoder.fertilities(memory.keys, memory.memory.valid_BS)
         fertility_BS = fertility_BS.to(memory.memory.value_BSE.dtype)
         return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
+
+    def say(self, input_BT: Tensor, memory: State) -> Trace:
+        trace = super().say(input_BT, memory)
+        if not isinstance(self.decoder, TransformerDecoder) or not self.decoder.shows_whole:
+            return trace
+        return trace._replace(
+            weight_BTS=self.decoder.whole_weights(input_BT, memory.keys, self.decoder.start(memory.memory))
+        )
 
     def head_weights(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Tensor:
         if not isinstance(self.decoder, TransformerDecoder):

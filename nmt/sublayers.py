@@ -34,10 +34,16 @@ class TransformerDropout(Settings):
 
 
 class Shown(Settings):
-    """Which of the decoder's looks at the source a trace tells of; layers and heads count from 1, the first."""
+    """Which of the decoder's looks at the source a trace tells of; layers and heads count from 1, the first.
+
+    With ``context`` whole the trace of a given target tells where the layer looks when it knows all words of the
+    target, the later ones too, which takes a second pass of the decoder; words are predicted from those before all the
+    same (Garg et al. 2019; fairseq's ``--full-context-alignment``). Search knows no later words, and tells the other.
+    """
 
     layer: Size | Literal["last", "mean"] = "last"
     head: Size | Literal["mean"] = "mean"
+    context: Literal["before", "whole"] = "before"
 
 
 class Layers(Settings):

@@ -191,7 +191,7 @@ class Trainer:
         with coarse:
             memory = repeat(model.encode(batch.source_BS, batch.source_valid_BS), samples)
             many: Batch = repeat(batch, samples)
-            trace, _ = model.decode(many.input_BT, memory, model.start(memory))
+            trace = model.say(many.input_BT, memory)
 
         def predict() -> Trace:
             with coarse:

@@ -97,10 +97,22 @@ class DecoderLayer(nn.Module):
         self.feed_forward, self.around_feed_forward = FEED_FORWARDS[settings.feed_forward](settings), norm(settings)
 
     def forward(
-        self, x_BTD: Tensor, place_BT: Tensor, past: Past, keys: Keys, attended: State, positions: Positions
+        self,
+        x_BTD: Tensor,
+        place_BT: Tensor,
+        past: Past,
+        keys: Keys,
+        attended: State,
+        positions: Positions,
+        whole_BT: Tensor | None,
     ) -> tuple[Tensor, Look, Past]:
-        before_BTD, past = self.itself.after(self.around_itself.read(x_BTD), place_BT, past, positions)
-        x_BTD = self.around_itself.add(x_BTD, before_BTD)
+        """Of the words before, or, where it is told which words there are, of the ``whole`` target."""
+        read_BTD = self.around_itself.read(x_BTD)
+        if whole_BT is None:
+            seen_BTD, past = self.itself.after(read_BTD, place_BT, past, positions)
+        else:
+            seen_BTD = self.itself.among(read_BTD, place_BT, whole_BT, positions)
+        x_BTD = self.around_itself.add(x_BTD, seen_BTD)
         query_BTD = self.around_source.read(x_BTD)
         seen_BTD, glance = self.source(query_BTD, keys, attended)
         x_BTD = self.around_source.add(x_BTD, seen_BTD)
@@ -130,6 +142,7 @@ class TransformerDecoder(nn.Module):
         self.output = nn.Linear(settings.embedding, words)
         self.heads, self.head_size = settings.heads, settings.embedding // settings.heads
         layer, head = settings.shown.layer, settings.shown.head
+        self.shows_whole = settings.shown.context == "whole"
         numbers = range(settings.layers)
         self.shown_layers = numbers if layer == "mean" else numbers[-1:] if layer == "last" else [layer - 1]
         self.shown_head = None if head == "mean" else head - 1
@@ -161,25 +174,34 @@ class TransformerDecoder(nn.Module):
         of them.
         """
         x_BTD, looks, after = self._run(token_BT, keys, state)
+        seen = Glance(
+            _mean([looks[number].glance.context_BTE for number in self.shown_layers]),
+            self._shown_weights(looks, keys, state),
+            torch.stack([look.glance.choice_BT for look in looks]).sum(dim=0),
+        )
+        return self.output(self.last(x_BTD)), seen, after
+
+    def whole_weights(self, token_BT: Tensor, keys: tuple[Keys, ...], state: TransformerState) -> Tensor:
+        """Where the layer and head that are shown look, (B, T, S), when all words of the target are known to them."""
+        _, looks, _ = self._run(token_BT, keys, state, token_BT != PAD)
+        return self._shown_weights(looks, keys, state)
+
+    def _shown_weights(self, looks: list[Look], keys: tuple[Keys, ...], state: TransformerState) -> Tensor:
         shown = [looks[number] for number in self.shown_layers]
-        weights = [look.glance.weight_BTS for look in shown]
-        if self.shown_head is not None:
-            weights = [
+        if self.shown_head is None:
+            return _mean([look.glance.weight_BTS for look in shown])
+        return _mean(
+            [
                 self._layers()[number].source.head_weights(look.query_BTD, keys[number], state.attended[number])[
                     :, self.shown_head
                 ]
                 for number, look in zip(self.shown_layers, shown, strict=True)
             ]
-        seen = Glance(
-            _mean([look.glance.context_BTE for look in shown]),
-            _mean(weights),
-            torch.stack([look.glance.choice_BT for look in looks]).sum(dim=0),
         )
-        return self.output(self.last(x_BTD)), seen, after
 
     def weights(self, token_BT: Tensor, keys: tuple[Keys, ...], state: TransformerState) -> Tensor:
-        """Where every head of every layer looks, (B, L, H, T, S): all that could be shown."""
-        _, looks, _ = self._run(token_BT, keys, state)
+        """Where every head of every layer looks, (B, L, H, T, S): all that could be shown, in the same context."""
+        _, looks, _ = self._run(token_BT, keys, state, token_BT != PAD if self.shows_whole else None)
         parts = zip(self._layers(), looks, keys, state.attended, strict=True)
         return torch.stack([layer.source.head_weights(look.query_BTD, *rest) for layer, look, *rest in parts], dim=1)
 
@@ -187,14 +209,14 @@ class TransformerDecoder(nn.Module):
         return cast(list[DecoderLayer], list(self.layers))
 
     def _run(
-        self, token_BT: Tensor, keys: tuple[Keys, ...], state: TransformerState
+        self, token_BT: Tensor, keys: tuple[Keys, ...], state: TransformerState, whole_BT: Tensor | None = None
     ) -> tuple[Tensor, list[Look], TransformerState]:
         length = token_BT.shape[1]
         place_BT = state.place_B.unsqueeze(1) + torch.arange(length, device=token_BT.device)
         x_BTD = self.embedded(self.embedding, token_BT, place_BT)
         looks, pasts = [], []
         for layer, *rest in zip(self._layers(), state.past, keys, state.attended, strict=True):
-            x_BTD, look, past = layer(x_BTD, place_BT, *rest, self.embedded.positions)
+            x_BTD, look, past = layer(x_BTD, place_BT, *rest, self.embedded.positions, whole_BT)
             looks.append(look)
             pasts.append(past)
         return x_BTD, looks, TransformerState(state.place_B + length, tuple(pasts), state.attended)

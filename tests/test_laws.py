@@ -324,6 +324,8 @@ def models() -> Iterator[Mapping[str, Any]]:
                 "norm": norm,
                 "feed_forward": feed_forward,
             }
+    whole = {"layer": 1, "head": 2, "context": "whole"}
+    yield {"name": "transformer shows of a whole target", **TRANSFORMER, "shown": whole}
     for layer in (1, "last", "mean"):
         for head in (1, 2, "mean"):
             yield {"name": f"transformer shows {layer} {head}", **TRANSFORMER, "shown": {"layer": layer, "head": head}}

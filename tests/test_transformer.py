@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -24,10 +25,12 @@ from references import (
     times,
     weighted_sum,
 )
+from runs import Trained, prepared, write_project
 from torch import Tensor
 
 from nmt.attention import ATTENTIONS, MultiHead
 from nmt.batching import collate
+from nmt.ensemble import Ensemble
 from nmt.losses.base import Loss
 from nmt.losses.coverage import Coverage, DoublyStochastic
 from nmt.losses.guided import Guided
@@ -36,6 +39,7 @@ from nmt.positions import POSITIONS, Rotary, Sinusoidal
 from nmt.search import SearchSettings, beam_search, force
 from nmt.settings import choice
 from nmt.sublayers import FEED_FORWARDS, NORMS, TransformerSettings
+from nmt.train import gather
 from nmt.tree import repeat
 from nmt.vocabulary import BOS
 
@@ -154,9 +158,15 @@ def by_gatt(module: Any, s: Vector, h: Matrix) -> tuple[Vector, Matrix]:
 
 
 def reference(
-    model: Any, chosen: TransformerSettings, source: list[int], target: list[int], seen: Any = by_heads
+    model: Any,
+    chosen: TransformerSettings,
+    source: list[int],
+    target: list[int],
+    seen: Any = by_heads,
+    forwards: bool = True,
 ) -> tuple[Matrix, list]:
-    """Logits for every target position, and where every head of every layer looks: [layer][position][head]."""
+    """Logits for every target position, and where every head of every layer looks: [layer][position][head]; not
+    ``forwards``, the decoder knows the words that come later."""
     positions = chosen.positions.kind
     turn: Turn = turned if positions == "rotary" else unturned
 
@@ -183,7 +193,7 @@ def reference(
 
     s, looks = embedded(model.decoder, target, positions), []
     for layer in model.decoder.layers:
-        s = around(layer.around_itself, chosen.norm, s, lambda rows, one=layer.itself: itself(one, rows, True))
+        s = around(layer.around_itself, chosen.norm, s, lambda rows, one=layer.itself: itself(one, rows, forwards))
         looks.append([])
 
         def look(rows: Matrix, module: Any = layer.source.attention, told: list = looks[-1]) -> Matrix:
@@ -303,6 +313,55 @@ def test_what_is_shown(layer: Any, head: Any, wanted: Callable[[Tensor], Tensor]
     weight_BLHTS = model.decoder.weights(BATCH.input_BT, memory.keys, model.start(memory))
     assert weight_BLHTS.shape == (3, 2, H, *trace.weight_BTS.shape[1:])
     torch.testing.assert_close(trace.weight_BTS, wanted(weight_BLHTS), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize(("layer", "head"), [(1, 2), ("last", "mean")])
+def test_what_is_shown_of_a_whole_target_knows_the_words_that_come_later(layer: Any, head: Any, positions: str) -> None:
+    """As Garg et al. 2019 train: looks of a decoder that sees all words, words of one that sees those before."""
+    changes = {"positions": positions, "shown": {"layer": layer, "head": head, "context": "whole"}}
+    model = a_model(**changes)
+    trace = model(BATCH.source_BS, BATCH.source_valid_BS, BATCH.input_BT)
+    weight_BLHTS = model.head_weights(BATCH.source_BS, BATCH.source_valid_BS, BATCH.input_BT)
+    for row in range(3):
+        source = BATCH.source_BS[row][BATCH.source_valid_BS[row]].tolist()
+        target = BATCH.input_BT[row][BATCH.target_valid_BT[row]].tolist()
+        logits, _ = reference(model, settings(**changes), source, target)
+        _, looks = reference(model, settings(**changes), source, target, forwards=False)
+        for t, logit in enumerate(logits):
+            assert trace.logit_BTV[row, t].tolist() == pytest.approx(logit, abs=1e-10)
+            found, both = trace.weight_BTS[row, t, : len(source)].tolist(), looks[-1][t]
+            mean = [sum(column) / H for column in zip(*both, strict=True)]
+            assert found == pytest.approx(looks[0][t][1] if layer == 1 else mean, abs=1e-10)
+            for number in range(2):
+                told = weight_BLHTS[row, number, :, t, : len(source)]
+                torch.testing.assert_close(told, told.new_tensor(looks[number][t]), rtol=0, atol=1e-10)
+    memory = model.encode(BATCH.source_BS, BATCH.source_valid_BS)
+    before, _ = model.decode(BATCH.input_BT, memory, model.start(memory))  # as search does
+    assert torch.equal(before.logit_BTV, trace.logit_BTV)
+    assert not torch.allclose(before.weight_BTS, trace.weight_BTS, atol=1e-3)
+    assert torch.equal(model.predict(BATCH.input_BT, memory).weight_BTS, trace.weight_BTS)
+
+
+def test_training_and_ensembles_read_what_is_shown_of_a_whole_target(tmp_path: Path) -> None:
+    model = "model={kind: transformer, embedding: 8, heads: 2, encoder_layers: 1, decoder_layers: 2, shown: {}}"
+    losses = "training.objective=[{loss: cross-entropy}, {loss: coverage}]"
+    recipe = write_project(tmp_path)
+    found = {}
+    for context in ("before", "whole"):
+        changes = (model.replace("{}", f"{{layer: 1, context: {context}}}"), losses)
+        trainer = Trained(*prepared(recipe, *changes), tmp_path / context).trainer()
+        batch = gather(trainer.data.train, range(5))
+        trace = trainer.model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
+        parts = trainer.losses(batch, 1).parts
+        torch.testing.assert_close(parts["coverage"], Coverage()(trace, batch))
+        both = Ensemble([trainer.model, trainer.model])
+        ensemble = both(batch.source_BS, batch.source_valid_BS, batch.input_BT)
+        torch.testing.assert_close(ensemble.weight_BTS, trace.weight_BTS)
+        found[context] = trace
+        trainer.journal.close()
+    torch.testing.assert_close(found["whole"].logit_BTV, found["before"].logit_BTV)  # the same first weights
+    assert not torch.allclose(found["whole"].weight_BTS, found["before"].weight_BTS, atol=1e-4)
 
 
 @pytest.mark.parametrize("attention", ["multi-head", "gatt", "bahdanau", "local-p"])
