@@ -4,13 +4,14 @@ BIN := .venv/bin
 # Without the constraints pip would choose another torch than the one that everything was measured with.
 INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-slow check format bench clean
 
 help:
 	@echo 'make demo       a fresh environment, then train, translate and evaluate Chinese-English (under 15 minutes on 2 cores)'
 	@echo 'make test       the tests, without those that take more than half a minute each'
 	@echo 'make test-slow  the others'
 	@echo 'make check      formatting, lint and types; make format mends the first'
+	@echo 'make bench      speed, written to benchmarks/results (THREADS=2; beside the peers once python -m benchmarks peers ran)'
 	@echo 'make clean      removes the environments and caches, never a run'
 
 demo:
@@ -32,6 +33,17 @@ check: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# One command after the other, so that each has the machine to itself.
+THREADS ?= $(shell nproc)
+BENCH = $(BIN)/python -m benchmarks
+RESULTS := benchmarks/results
+bench: .venv/installed
+	$(BENCH) train --threads $(THREADS) --updates 3 --out $(RESULTS)/train.md
+	$(BENCH) decode --rounds 2 --out $(RESULTS)/decode.md
+	$(BENCH) align --rounds 2 --out $(RESULTS)/align.md
+	$(BENCH) data --threads $(THREADS) --out $(RESULTS)/data.md
+	$(BENCH) lengths --rounds 2 --out $(RESULTS)/lengths.md
 
 clean:
 	rm -rf .venv .venv-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

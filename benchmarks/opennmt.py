@@ -1,0 +1,121 @@
+"""OpenNMT-py 3.5.1 as a measured system: its own data iterator, model, trainer and optimiser.
+
+Its bidirectional encoder is as wide as its decoder, so a memory of 1024 means a decoder of 1024: more work a token.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from benchmarks.protocol import Works, serve
+from benchmarks.texts import SIDES, added, counted, text_file, words
+
+# Imported by transforms that are not used here.
+UNUSED = ("spacy", "fasttext")
+
+
+def stub_what_is_unused() -> None:
+    """Empty modules for what is imported and not used, where it is not installed."""
+    for name in UNUSED:
+        if importlib.util.find_spec(name) is None:
+            sys.modules[name] = types.ModuleType(name)
+
+
+def configuration(settings: dict[str, Any]) -> str:
+    """Its YAML file; JSON is YAML."""
+    import json
+
+    directory, size, place = Path(settings["workload"]), settings["size"], Path(mkdtemp())
+    for side in SIDES:
+        (place / f"words.{side}").write_text("\n".join(words(directory, side)) + "\n", encoding="utf-8")
+    paths = {
+        f"path_{key}": str(text_file(directory, "train", side)) for key, side in zip(("src", "tgt"), SIDES, strict=True)
+    }
+    config = {
+        "data": {"train": {**paths, "transforms": [], "weight": 1}},
+        "src_vocab": str(place / "words.source"),
+        "tgt_vocab": str(place / "words.target"),
+        "vocab_size_multiple": 1,
+        "save_model": str(place / "model"),
+        "world_size": 0,
+        "gpu_ranks": [],
+        "num_workers": 0,
+        "bucket_size": 20_000,
+        "bucket_size_init": -1,
+        "batch_size": settings["batch"],
+        "batch_type": "sents",
+        "accum_count": [1],
+        "normalization": "tokens",
+        "encoder_type": "brnn",
+        "decoder_type": "rnn",
+        "rnn_type": "GRU",
+        "word_vec_size": size,
+        "hidden_size": 2 * size,
+        "enc_layers": 1,
+        "dec_layers": 1,
+        "global_attention": "mlp",
+        "input_feed": 1,
+        "dropout": [0.2],
+        "optim": "adam",
+        "learning_rate": 0.001,
+        "max_grad_norm": 1.0,
+        "seed": 1,
+    }
+    path = place / "config.yaml"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return str(path)
+
+
+def make(settings: dict[str, Any]) -> Works:
+    """Training of a workload."""
+    stub_what_is_unused()
+    import torch
+    from onmt import opts
+    from onmt.inputters.dynamic_iterator import build_dynamic_dataset_iter
+    from onmt.model_builder import build_model
+    from onmt.train_single import _init_train
+    from onmt.trainer import build_trainer
+    from onmt.utils.optimizers import Optimizer
+    from onmt.utils.parse import ArgumentParser
+    from onmt.utils.statistics import Statistics
+
+    parser = ArgumentParser()
+    opts.train_opts(parser)
+    opt, _ = parser.parse_known_args(["-config", configuration(settings)])
+    ArgumentParser.validate_train_opts(opt)
+    ArgumentParser.update_model_opts(opt)
+    ArgumentParser.validate_model_opts(opt)
+    torch.manual_seed(opt.seed)
+    _, vocabs, transforms = _init_train(opt)
+    model = build_model(opt, opt, vocabs, None, -1)
+    model.train()
+    trainer = build_trainer(opt, -1, model, vocabs, Optimizer.from_opt(model, opt, checkpoint=None))
+    pad = vocabs["tgt"]["<blank>"]
+
+    def batches_for_ever():  # type: ignore[no-untyped-def]
+        while True:
+            for batch in build_dynamic_dataset_iter(opt, transforms, vocabs, copy=opt.copy_attn, device_id=-1):
+                # Some of its batches come with the number of the bucket.
+                yield batch[0] if isinstance(batch, tuple) else batch
+
+    batches = batches_for_ever()
+
+    def train(updates: int) -> dict[str, float]:
+        counts, statistics = [], Statistics()
+        for _ in range(updates):
+            batch = next(batches)
+            real = batch["tgt"][:, 1:, 0].ne(pad).sum(dim=1)  # without BOS
+            trainer._gradient_accumulation([batch], int(real.sum()), Statistics(), statistics)
+            counts.append(counted(batch["srclen"].tolist(), real.tolist()))
+        return {**added(counts), "loss": statistics.xent()}
+
+    return {"train": train}
+
+
+if __name__ == "__main__":
+    serve(make)
