@@ -16,14 +16,18 @@ from nmt.bitext import Limits, prepare_bitext
 from nmt.text import read_lines
 from nmt.vocabulary import VocabularySettings, train_vocabulary
 
-PIECES = 2000  # sentencepiece models of this size, or less for a small text
+PIECES = 1000  # of the sentencepiece models, or half as many as there are words
 
 
 def share(setting: Setting, updates: int, say: Say) -> tuple[list[str], list[str]]:
     """The time of gathering, collating and moving batches beside that of whole updates, which holds it."""
     works, names = ["train", "data"], [OURS, "ours-bf16"]
     turns = take_turns(
-        {name: start_of(name, setting) for name in names}, works, dict.fromkeys(names, updates), setting.rounds, say
+        {name: start_of(name, setting, trains=True) for name in names},
+        works,
+        dict.fromkeys(names, updates),
+        setting.rounds,
+        say,
     )
     rows: list[list[Cell]] = []
     for name in names:
@@ -40,12 +44,11 @@ def preparation(setting: Setting, processes: tuple[int, ...], repeat: int, say: 
     The words are cached by each process, as in training; the models are made before the clock starts.
     """
     directory = generate(setting.workload, setting.cache)
-    pieces = min(PIECES, setting.workload.vocabulary // 4)
-    settings = VocabularySettings(kind="unigram", size=max(40, pieces))
+    settings = VocabularySettings(kind="bpe", size=min(PIECES, setting.workload.vocabulary // 2))
     rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory() as place:
         vocabularies = tuple(
-            train_vocabulary(read_lines(text_file(directory, "dev", side)), settings, side) for side in SIDES
+            train_vocabulary(read_lines(text_file(directory, "train", side)), settings, side) for side in SIDES
         )
         files = [Path(place) / f"text.{side}" for side in SIDES]
         for side, path in zip(SIDES, files, strict=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count as numbers_from
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,14 +15,22 @@ from benchmarks.protocol import Works, serve
 from benchmarks.texts import SIDES, added, counted, text_file, words
 
 
-def let_dataclasses_be_defaults() -> None:
+@contextmanager
+def dataclasses_as_defaults() -> Iterator[None]:
     """Python 3.11 refuses a default that cannot be hashed, as instances of fairseq's and hydra's dataclasses are."""
     original = dataclasses.dataclass
 
     def dataclass(cls: Any = None, /, **options: Any) -> Any:
-        return original(cls, **{"unsafe_hash": True, **options})
+        if cls is None:
+            return lambda decorated: dataclass(decorated, **options)
+        own_hash = "__hash__" in cls.__dict__
+        return original(cls, **({} if own_hash else {"unsafe_hash": True}), **options)
 
     dataclasses.dataclass = dataclass  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        dataclasses.dataclass = original
 
 
 def arguments(settings: dict[str, Any]) -> list[str]:
@@ -46,13 +56,13 @@ def make(settings: dict[str, Any]) -> Works:
     """Training and beam search of a workload."""
     import torch  # noqa: F401 - before its dataclasses could be touched
 
-    let_dataclasses_be_defaults()
-    from fairseq import options, tasks, utils
-    from fairseq.data import iterators
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.logging import metrics
-    from fairseq.sequence_generator import SequenceGenerator
-    from fairseq.trainer import Trainer
+    with dataclasses_as_defaults():
+        from fairseq import options, tasks, utils
+        from fairseq.data import iterators
+        from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+        from fairseq.logging import metrics
+        from fairseq.sequence_generator import SequenceGenerator
+        from fairseq.trainer import Trainer
 
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments(settings))
     cfg = convert_namespace_to_omegaconf(args)

@@ -42,7 +42,6 @@ def configuration(settings: dict[str, Any]) -> str:
         "tgt_vocab": str(place / "words.target"),
         "vocab_size_multiple": 1,
         "save_model": str(place / "model"),
-        "world_size": 0,
         "gpu_ranks": [],
         "num_workers": 0,
         "bucket_size": 20_000,

@@ -79,7 +79,8 @@ def batches_for_ever(recipe: Recipe, data: Data) -> Iterator[Any]:
 
 def make(settings: dict[str, Any]) -> Works:
     """Training, its data alone, beam search and forced alignment of a workload, with ``settings["overrides"]``."""
-    keep_freed_memory()  # as nmt-train does
+    if settings["keep_memory"]:  # as nmt-train does, and the other commands do not
+        keep_freed_memory()
     directory = Path(settings["workload"])
     place = directory.parent / f"ours-{settings['size']}-{settings['batch']}-{directory.name}"
     path = recipe_of(directory, place, settings["size"], settings["batch"], settings["forced_length"])

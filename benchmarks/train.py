@@ -39,16 +39,17 @@ class Setting(NamedTuple):
     rounds: int
 
 
-def start_of(name: str, setting: Setting, *more: str) -> Start:
-    """Starts a system, with further overrides of our recipe."""
+def start_of(name: str, setting: Setting, *, trains: bool = False) -> Start:
+    """Starts a system; one that trains keeps the memory that it frees, as our command does."""
     system = SYSTEMS[name]
     settings = {
         "threads": setting.threads,
         "workload": str(generate(setting.workload, setting.cache)),
         "size": setting.size,
         "batch": setting.batch,
+        "keep_memory": trains,
         "forced_length": setting.workload.forced_length,
-        "overrides": [one.replace("SIZE", str(setting.size)) for one in (*system.overrides, *more)],
+        "overrides": [one.replace("SIZE", str(setting.size)) for one in system.overrides],
     }
     return partial(Child, python_of(system, setting.peers), system.module, settings)
 
@@ -98,7 +99,9 @@ def measure(names: Sequence[str], setting: Setting, updates: int, say: Say) -> t
         for name in names:
             rates[name].append(machine.do(name, RUNS))
             say(f"{name}: its matrix products run at {rate(rates[name]) / GIGA:.0f} GFLOP/s")
-        turns = take_turns({name: start_of(name, setting) for name in names}, ["train"], many, setting.rounds, say)
+        turns = take_turns(
+            {name: start_of(name, setting, trains=True) for name in names}, ["train"], many, setting.rounds, say
+        )
         for name in names:  # and again in the end, for the weather may have changed
             rates[name].append(machine.do(name, RUNS))
     rows = [row(name, turns, products[name], rate(rates[name])) for name in names if name in turns.answers]

@@ -156,7 +156,7 @@ def test_ratios_are_of_the_same_round() -> None:
 
 
 def test_a_system_that_fails_tells_why() -> None:
-    with pytest.raises(SystemFailedError, match="No module named benchmarks.nothing"):
+    with pytest.raises(SystemFailedError, match=r"No module named benchmarks\.nothing"):
         Child(sys.executable, "benchmarks.nothing", {"threads": 1})
 
 
