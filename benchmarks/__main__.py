@@ -14,7 +14,7 @@ from benchmarks import lengths as by_length
 from benchmarks import search
 from benchmarks import train as training
 from benchmarks.machine import description
-from benchmarks.peers import PEERS, TORCH, install
+from benchmarks.peers import PEERS, install, our_torch
 from benchmarks.protocol import ROOT
 from benchmarks.systems import OURS, SEARCHING, SYSTEMS, TRAINING, peers_directory
 from benchmarks.table import page, write_page
@@ -162,11 +162,11 @@ def lengths(lengths: str, sentences: int, systems: str, out: Path | None, **give
 
 @main.command()
 @click.option("--peers", type=click.Path(path_type=Path), help="Where to make the environments.")
-@click.option("--torch", default=TORCH, show_default=True, help="What pip installs as torch; a CPU build.")
+@click.option("--torch", help="What pip installs as torch.  [default: the very build that runs here]")
 @click.argument("names", nargs=-1)
-def peers(peers: Path | None, torch: str, names: tuple[str, ...]) -> None:
+def peers(peers: Path | None, torch: str | None, names: tuple[str, ...]) -> None:
     """Make the environments of the peers, all of them or those NAMEd."""
-    install(peers_directory(peers), chosen_of(",".join(names or PEERS), PEERS), torch, say)
+    install(peers_directory(peers), chosen_of(",".join(names or PEERS), PEERS), torch or our_torch(), say)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,6 @@ def preparation(setting: Setting, processes: tuple[int, ...], repeat: int, say: 
             )
             seconds = time.perf_counter() - started
             pieces_written = int(bitext.source_lengths.sum() + bitext.target_lengths.sum())
-            rows.append([f"{workers}", float(len(bitext)), len(bitext) / seconds, pieces_written / seconds])
+            rows.append([f"{workers}", f"{len(bitext):,}", len(bitext) / seconds, pieces_written / seconds])
             say(f"{workers} processes: {len(bitext) / seconds:,.0f} pairs a second")
     return table(["processes", "pairs", "pairs/s", "pieces/s"], rows)

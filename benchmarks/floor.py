@@ -14,7 +14,8 @@ pair               A + E, GAtt's products              A + E                   2
 ================== =================================== ======================= ===============================
 
 Additive attention has keys E A and query H A. GAtt takes 2 E E a source token, 3 H E + H A a target token and E E + E A
-a pair more, and the keys E A no more; with the reset gate after the product, 3 E E a source token and E A a pair.
+a pair more, and the keys E A no more. With the reset gate after the product, around the general scorer, it is 3 E E a
+source token, 3 H E + H E a target token and 2 E a pair instead.
 A multiplication is 2 operations forward and 4 backward, so a training's floor is 6 times their number; what is
 computed once a sentence, activations, embeddings and the optimiser are not counted. It cannot quite be reached.
 """
@@ -89,12 +90,13 @@ def gatt(sizes: Sizes) -> list[Product]:
 
 
 def gatt_reset_after(sizes: Sizes) -> list[Product]:
-    """GAtt with the reset gate after the product, around the additive scorer."""
+    """GAtt with the reset gate after the product, around the general scorer (W s) · h'."""
     memory = sizes.memory
     return [
         Product("source", memory, 3 * memory),
         Product("target", sizes.hidden, 3 * memory, stepwise=True),
-        *additive(sizes, "pairs"),
+        Product("target", sizes.hidden, memory, stepwise=True),
+        *2 * [Product("pairs", memory, 1)],
     ]
 
 

@@ -1,8 +1,7 @@
 """The peers' environments: versions pinned, and what had to be worked around.
 
-Each is a virtual environment ``DIRECTORY/NAME`` of the interpreter that runs this, with the torch that
-``constraints.txt`` pins for ourselves, so that all are measured on one. Where pip's torch would bring CUDA along,
-give ``--torch`` a wheel or another requirement.
+Each is a virtual environment ``DIRECTORY/NAME`` of the interpreter that runs this, with the very torch that we run on
+ourselves: all are measured on one, and none brings a CUDA build along where we have none.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-TORCH = "torch==2.13.0"
+TORCH = "torch"  # in a step: ours
 
 
 class Peer(NamedTuple):
@@ -26,18 +26,19 @@ class Peer(NamedTuple):
 
 PEERS: dict[str, Peer] = {
     "joeynmt": Peer(
-        steps=((TORCH, "joeynmt==2.3.0", "importlib_metadata==8.5.0"),),
+        steps=((TORCH, "joeynmt==2.3.0", "importlib_metadata==10.2.0"),),
         workarounds=(
             "importlib_metadata is installed beside it: it imports that and does not declare it",
-            "no learning-rate schedule: its plateau schedule fails on this torch",
+            "a schedule by epochs, which does nothing here: its plateau schedule fails on this torch",
         ),
     ),
     "fairseq": Peer(
         steps=(
             # Before torch: its C++ extensions for torch are not needed and take minutes to compile.
             (
-                *("numpy==1.23.5", "Cython==0.29.37", "setuptools==69.5.1", "wheel", "cffi", "regex", "sacrebleu"),
-                *("tqdm", "bitarray", "omegaconf==2.0.6", "hydra-core==1.0.7"),
+                *("numpy==1.23.5", "Cython==0.29.37", "setuptools==69.5.1", "wheel==0.48.0", "cffi==2.1.1"),
+                *("regex==2026.11.19", "sacrebleu==2.6.0", "tqdm==4.70.1", "bitarray==3.12.3"),
+                *("omegaconf==2.0.6", "hydra-core==1.0.7"),
             ),
             ("--no-deps", "--no-build-isolation", "fairseq==0.12.2"),
             (TORCH,),
@@ -51,15 +52,9 @@ PEERS: dict[str, Peer] = {
     "opennmt": Peer(
         steps=(
             (
-                *(
-                    TORCH,
-                    "setuptools==69.5.1",
-                    "numpy==1.26.4",
-                    "configargparse",
-                    "ctranslate2<5,>=4",
-                    "pyonmttok<2,>=1.37",
-                ),
-                *("pyyaml", "sacrebleu", "rapidfuzz", "pyahocorasick", "six", "tensorboard", "flask", "waitress"),
+                *(TORCH, "numpy==2.4.6", "configargparse==1.9.0", "ctranslate2==4.8.5", "pyonmttok==1.38.1"),
+                *("pyyaml==6.0.4", "sacrebleu==2.6.0", "rapidfuzz==3.14.6", "pyahocorasick==2.3.1", "six==1.17.0"),
+                *("tensorboard==2.21.0", "flask==3.1.3", "waitress==3.0.2"),
             ),
             ("--no-deps", "OpenNMT-py==3.5.1"),
         ),
@@ -70,6 +65,11 @@ PEERS: dict[str, Peer] = {
         ),
     ),
 }
+
+
+def our_torch() -> str:
+    """The requirement that is met by nothing but the build of torch that is installed here."""
+    return f"torch=={version('torch')}"
 
 
 def install(directory: Path, names: Sequence[str], torch: str, say: Callable[[str], None]) -> None:

@@ -41,13 +41,13 @@ def _ours(attention: str, what: str, precision: str, *overrides: str, share: flo
     )
 
 
-def _gatt(kind: str, what: str, precision: str) -> System:
-    # The inner scorer has as many units as without the gate, and not as many as the memory has.
-    return _ours(
-        kind, what, precision, f"model.attention={{kind: {kind}, inner: {{kind: bahdanau, size: SIZE}}}}", share=0.5
-    )
+def _gatt(kind: str, inner: str, what: str, precision: str, share: float) -> System:
+    override = f"model.attention={{kind: {kind}, inner: {inner}}}"
+    return _ours(kind, what, precision, override, share=share)
 
 
+EXACT = ("gatt", "{kind: bahdanau, size: SIZE}", "GAtt, exact, around additive attention")
+AFTER = ("gatt-reset-after", "general", "GAtt, reset after the product, around general attention")
 OURS = "ours"  # what all others are compared with
 SYSTEMS: dict[str, System] = {
     OURS: _ours("bahdanau", "additive attention (Bahdanau)", "float32"),
@@ -62,10 +62,10 @@ SYSTEMS: dict[str, System] = {
         rnn_size=2,
         share=0.5,
     ),
-    "gatt": _gatt("gatt", "GAtt, exact", "float32"),
-    "gatt-bf16": _gatt("gatt", "GAtt, exact", "bfloat16"),
-    "gatt-reset-after": _gatt("gatt-reset-after", "GAtt, reset after the product", "float32"),
-    "gatt-reset-after-bf16": _gatt("gatt-reset-after", "GAtt, reset after the product", "bfloat16"),
+    "gatt": _gatt(*EXACT, "float32", share=0.5),
+    "gatt-bf16": _gatt(*EXACT, "bfloat16", share=0.5),
+    "gatt-reset-after": _gatt(*AFTER, "float32", share=1.0),
+    "gatt-reset-after-bf16": _gatt(*AFTER, "bfloat16", share=1.0),
 }
 
 # Those of a group are alive at the same time and take turns: no more of them than memory holds. Each has OURS.

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import floor, protocol, rounds, table
+from benchmarks import floor, peers, protocol, rounds, table
 from benchmarks.floor import Counts, Sizes
 from benchmarks.machine import seconds_of_products
 from benchmarks.ours import of_batch, recipe_of
@@ -52,7 +52,8 @@ def test_gatt_by_hand() -> None:
     after = floor.operations(floor.ours(sizes, "gatt-reset-after"), Counts(1, 1, 1)) / 6
     # W_z, W_r, W of the query, U_z, U_r once a sentence, U and the scorer's keys for every pair
     assert exact - plain == 3 * 3 * 10 + 2 * 10 * 10 + 10 * 10 + 10 * 7 - 10 * 7
-    assert after - plain == 3 * 3 * 10 + 3 * 10 * 10 + 10 * 7 - 10 * 7
+    # U once a sentence; the scorer's W s and, for every pair, its product with h', in place of the additive one's
+    assert after - plain == 3 * 3 * 10 + 3 * 10 * 10 + 3 * 10 + 10 - (10 * 7 + 3 * 7 + 7)
 
 
 def test_the_published_floors(cache: Path) -> None:
@@ -220,6 +221,19 @@ def test_lengths() -> None:
     rows = rows_of(run("lengths", *arguments, "--lengths", "4,40", "--sentences", "2"))
     assert rows.keys() > {"ours, train, by target length", "ours, decode, by source length"}
     assert float(rows["ours, decode, by target length"][-1]) > 0.3
+
+
+def test_peers_are_installed_with_our_torch_and_pinned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(peers.venv, "create", lambda place, with_pip: None)
+    monkeypatch.setattr(peers.subprocess, "run", lambda command, **_: commands.append(command))
+    result = run("peers", "--peers", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    wanted = [one for command in commands for one in command[command.index("--no-compile") + 1 :]]
+    assert [one for one in wanted if one.startswith("torch")] == [f"torch=={torch.__version__}"] * len(peers.PEERS)
+    assert all("==" in one for one in wanted if not one.startswith("--"))
+    for peer in peers.PEERS.values():
+        assert all(workaround in result.output for workaround in peer.workarounds)
 
 
 def test_an_unknown_system_is_refused() -> None:
