@@ -1,6 +1,6 @@
-/* The innermost loops of attention on a CPU: each reads its tensors once and keeps nothing between its operations.
+/* Innermost loops on a CPU: each reads its tensors once and keeps nothing between its operations.
 
-   nmt/native.py compiles and calls this; nmt/attention says what is computed. All arrays are dense, row by row:
+   nmt/native.py compiles and calls this; nmt/attention, nmt/cells/gru.py and nmt/losses say what is computed. All arrays are dense, row by row:
    B sentences, T queries, S source positions, E (or A) numbers, the last next to each other. What is per pair of a query
    and a source position is of type WIDE, float or bfloat16; all else is float. A gradient of what several pairs share is
    added to what stands there. No two threads share a sentence. */
@@ -52,6 +52,23 @@ static inline float tanh_(float x) {
 
 static inline float sigmoid(float x) { return 0.5f + 0.5f * tanh_(0.5f * x); }
 
+/* 2^n · (Taylor's polynomial of e^f), x = n log 2 + f, |f| <= (log 2) / 2; 0 below the smallest normal number. */
+static inline float exp_(float x) {
+    float limited = x < -87.0f ? -87.0f : x;
+    limited = limited > 88.0f ? 88.0f : limited;
+    float n = __builtin_floorf(limited * 1.44269504088896341f + 0.5f);
+    float f = limited - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    p = p * f * f + f + 1.0f;
+    union { int32_t bits; float number; } power = {((int32_t)n + 127) << 23};
+    return x < -87.0f ? 0.0f : p * power.number;
+}
+
 /* e_ts = v · tanh(q_t + k_s) */
 void additive_forward(int64_t B, int64_t T, int64_t S, int64_t A, const float *q, const float *k, const float *v, float *e) {
 #pragma omp parallel for
@@ -85,6 +102,44 @@ void additive_backward(int64_t B, int64_t T, int64_t S, int64_t A, const float *
                     dvb[a] += d * hidden;
                 }
             }
+}
+
+/* A GRU with the reset after its product: p = W x and u = U h hold r's, z's and the candidate's part side by side. */
+void gru_forward(int64_t B, int64_t T, int64_t S, int64_t E, rows p, rows u, rows h, float *out, float *r, float *z) {
+#pragma omp parallel for if (B * E > 16384)
+    for (int64_t b = 0; b < B; b++) {
+        const float *p_ = p.at + b * p.b, *u_ = u.at + b * u.b, *h_ = h.at + b * h.b;
+        float *out_ = out + b * E, *r_ = r + b * E, *z_ = z + b * E;
+#pragma omp simd
+        for (int64_t e = 0; e < E; e++) {
+            r_[e] = sigmoid(p_[e] + u_[e]);
+            z_[e] = sigmoid(p_[E + e] + u_[E + e]);
+            float candidate = tanh_(p_[2 * E + e] + r_[e] * u_[2 * E + e]);
+            out_[e] = candidate + z_[e] * (h_[e] - candidate);
+        }
+    }
+}
+
+void gru_backward(int64_t B, int64_t T, int64_t S, int64_t E, rows g, rows p, rows u, rows h, const float *r,
+                  const float *z, float *dp, float *du, float *dh) {
+#pragma omp parallel for if (B * E > 16384)
+    for (int64_t b = 0; b < B; b++) {
+        const float *g_ = g.at + b * g.b, *p_ = p.at + b * p.b, *u_ = u.at + b * u.b, *h_ = h.at + b * h.b;
+        const float *r_ = r + b * E, *z_ = z + b * E;
+        float *dp_ = dp + b * 3 * E, *du_ = du + b * 3 * E, *dh_ = dh + b * E;
+#pragma omp simd
+        for (int64_t e = 0; e < E; e++) {
+            float candidate = tanh_(p_[2 * E + e] + r_[e] * u_[2 * E + e]);
+            float dn = g_[e] * (1 - z_[e]) * (1 - candidate * candidate);
+            float dr = dn * u_[2 * E + e] * r_[e] * (1 - r_[e]);
+            float dz = g_[e] * (h_[e] - candidate) * z_[e] * (1 - z_[e]);
+            dp_[e] = du_[e] = dr;
+            dp_[E + e] = du_[E + e] = dz;
+            dp_[2 * E + e] = dn;
+            du_[2 * E + e] = dn * r_[e];
+            dh_[e] = g_[e] * z_[e];
+        }
+    }
 }
 
 #define EACH_PAIR                          \
@@ -190,3 +245,36 @@ void additive_backward(int64_t B, int64_t T, int64_t S, int64_t A, const float *
 
 GATES(float)
 GATES(bfloat16)
+
+/* E is the number of words here, B that of positions. */
+#define CROSS_ENTROPY(WIDE)                                                                                            \
+    /* norm = log Σ exp(logit) */                                                                                       \
+    void log_norm_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, const WIDE *logit, float *norm) {                  \
+        _Pragma("omp parallel for") for (int64_t b = 0; b < B; b++) {                                                   \
+            const WIDE *logit_ = logit + b * E;                                                                         \
+            float most = load_##WIDE(logit_[0]), sum = 0;                                                               \
+            _Pragma("omp simd reduction(max : most)") for (int64_t e = 0; e < E; e++) {                                 \
+                float one = load_##WIDE(logit_[e]);                                                                     \
+                most = one > most ? one : most;                                                                         \
+            }                                                                                                           \
+            _Pragma("omp simd reduction(+ : sum)") for (int64_t e = 0; e < E; e++)                                      \
+                sum += exp_(load_##WIDE(logit_[e]) - most);                                                             \
+            norm[b] = most + __builtin_logf(sum);                                                                       \
+        }                                                                                                               \
+    }                                                                                                                   \
+    /* g (exp(logit − norm) − even); 0 where g is, whatever stands there */                                             \
+    void softmax_gradient_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, const WIDE *logit, const float *norm,      \
+                                 const float *g, const float *even, WIDE *out) {                                        \
+        _Pragma("omp parallel for") for (int64_t b = 0; b < B; b++) {                                                   \
+            const WIDE *logit_ = logit + b * E;                                                                         \
+            WIDE *out_ = out + b * E;                                                                                   \
+            const float g_ = g[b], norm_ = norm[b], even_ = *even;                                                      \
+            if (g_ == 0)                                                                                                \
+                memset(out_, 0, E * sizeof(WIDE));                                                                      \
+            else                                                                                                        \
+                EACH_NUMBER out_[e] = store_##WIDE(g_ * (exp_(load_##WIDE(logit_[e]) - norm_) - even_));                \
+        }                                                                                                               \
+    }
+
+CROSS_ENTROPY(float)
+CROSS_ENTROPY(bfloat16)

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nmt import native
 from nmt.attention.bahdanau import additive
 from nmt.attention.gates import after_gate, exact_gate, of_query, of_source
+from nmt.cells.gru import reset_after
+from nmt.loops import applied
+from nmt.losses.likelihood import _CrossEntropy
 
 B, T, S, E = 3, 2, 5, 37  # E: no multiple of what a processor computes at a time
 there = pytest.mark.skipif(not native.usable(), reason="there is no C compiler here, or what it makes does not load")
@@ -36,6 +40,12 @@ def query() -> Tensor:
 
 def source() -> Tensor:
     return torch.randn(B, S, E)
+
+
+def gru(product_BG: Tensor, h_BH: Tensor, weight_GH: Tensor) -> Tensor:
+    """One step; the input product is that of a position among others."""
+    product_BTG = torch.stack([product_BG, product_BG], dim=1)
+    return reset_after(product_BTG[:, 1], F.linear(h_BH, weight_GH), h_BH)[0]
 
 
 # From what it reads to (B, T, S) or (B, T, S, E): the additive score, and each gate of GAtt and of its inverse.
@@ -62,6 +72,17 @@ COMPUTED: dict[str, tuple[Computed, list[Callable[[], Tensor]]]] = {
         [query, source, query, source, query, source, source],
     ),
 }  # fmt: skip
+COMPUTED |= {
+    "gru": (gru, [lambda: torch.randn(E, 3 * 4), lambda: torch.randn(E, 4), lambda: torch.randn(3 * 4, 4)]),
+    "cross-entropy": (
+        lambda logit: applied(_CrossEntropy, logit.flatten(0, 1) * 5, torch.arange(B * T), 0.0),
+        [query],
+    ),
+    "smoothed cross-entropy": (
+        lambda logit: applied(_CrossEntropy, logit.flatten(0, 1) * 5, torch.arange(B * T), 0.1),
+        [query],
+    ),
+}
 every = pytest.mark.parametrize("name", COMPUTED)
 
 
@@ -102,7 +123,7 @@ def test_the_same_as_by_torch(name: str, threads: int) -> None:
 
 
 @there
-@pytest.mark.parametrize("name", [one for one in COMPUTED if one != "additive"])
+@pytest.mark.parametrize("name", [one for one in COMPUTED if one.startswith("gatt")])
 def test_the_same_under_autocast(name: str) -> None:
     """What is kept for every pair is in bfloat16, whose 8 bits make the difference; sums are in single precision."""
     function, makers = COMPUTED[name]

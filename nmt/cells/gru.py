@@ -11,7 +11,9 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from nmt import native
 from nmt.cells.base import Unit, Update
 from nmt.loops import project
 from nmt.tree import State
@@ -37,19 +39,66 @@ class GRU(Unit):
 
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
         h_BH, size = self.read(state), self.hidden_size
-        gates_BG, candidate_BH = torch.split(product_BG, [2 * size, size], dim=-1)
         if self.reset == "after":
-            recurrent_BG = project(self.hidden, seen_BH)
-            recurrent_gates_BG, recurrent_BH = torch.split(recurrent_BG, [2 * size, size], dim=-1)
-            r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
-            candidate_BH = torch.tanh(candidate_BH + r_BH * recurrent_BH)
-        else:
-            weight, bias = self.hidden.weight, self.hidden.bias
-            recurrent_gates_BG = F.linear(seen_BH, weight[: 2 * size], bias[: 2 * size])
-            r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
-            candidate_BH = torch.tanh(candidate_BH + F.linear(r_BH * seen_BH, weight[2 * size :], bias[2 * size :]))
+            h_BH, r_BH, z_BH = reset_after(product_BG, project(self.hidden, seen_BH), h_BH)
+            return Update(h_BH, {"reset": r_BH, "update": z_BH})
+        gates_BG, candidate_BH = torch.split(product_BG, [2 * size, size], dim=-1)
+        weight, bias = self.hidden.weight, self.hidden.bias
+        recurrent_gates_BG = F.linear(seen_BH, weight[: 2 * size], bias[: 2 * size])
+        r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
+        candidate_BH = torch.tanh(candidate_BH + F.linear(r_BH * seen_BH, weight[2 * size :], bias[2 * size :]))
         h_BH = candidate_BH + z_BH * (h_BH - candidate_BH)  # z h + (1 - z) candidate
         return Update(h_BH, {"reset": r_BH, "update": z_BH})
+
+
+def reset_after(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From p = W x and u = U h (with their biases) to h', r and z (B, H):
+
+    r = σ(p_r + u_r), z = σ(p_z + u_z), h̄ = tanh(p_h̄ + r ⊙ u_h̄), h' = z ⊙ h + (1 − z) ⊙ h̄.
+    """
+    same = product_BG.dim() == 2 and product_BG.shape == recurrent_BG.shape and len(product_BG) == len(h_BH)
+    if same and native.usable(product_BG, recurrent_BG, h_BH):
+        found: tuple[Tensor, Tensor, Tensor] = _ResetAfter.apply(product_BG, recurrent_BG, h_BH)  # type: ignore[no-untyped-call]
+        return found
+    sizes = [2 * h_BH.shape[-1], h_BH.shape[-1]]
+    gates_BG, candidate_BH = torch.split(product_BG, sizes, dim=-1)
+    recurrent_gates_BG, recurrent_BH = torch.split(recurrent_BG, sizes, dim=-1)
+    r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
+    candidate_BH = torch.tanh(candidate_BH + r_BH * recurrent_BH)
+    return candidate_BH + z_BH * (h_BH - candidate_BH), r_BH, z_BH
+
+
+class _ResetAfter(torch.autograd.Function):
+    """The same as one operation of :mod:`nmt.native`. With g for the gradient of h', those within the activations are
+
+        ∂h̄ = g ⊙ (1 − z) ⊙ (1 − h̄²),  ∂z = g ⊙ (h − h̄) ⊙ z ⊙ (1 − z),  ∂r = ∂h̄ ⊙ u_h̄ ⊙ r ⊙ (1 − r)
+
+    of p; of u the first is ∂h̄ ⊙ r; and that of h is g ⊙ z.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        given = product_BG.float(), recurrent_BG.float(), h_BH.float()
+        out_BH, r_BH, z_BH = torch.empty(3, *h_BH.shape).unbind()
+        sizes = len(h_BH), 1, 1, h_BH.shape[1]
+        native.run("gru_forward", sizes, *map(_row, given), out_BH, r_BH, z_BH)
+        ctx.save_for_backward(*given, r_BH, z_BH)
+        ctx.mark_non_differentiable(r_BH, z_BH)
+        return out_BH, r_BH, z_BH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BH: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        product_BG, recurrent_BG, h_BH, r_BH, z_BH = ctx.saved_tensors
+        grads = torch.empty_like(product_BG), torch.empty_like(recurrent_BG), torch.empty_like(r_BH)
+        given = map(_row, (grad_BH, product_BG, recurrent_BG, h_BH))
+        native.run("gru_backward", (len(h_BH), 1, 1, h_BH.shape[1]), *given, r_BH, z_BH, *grads)
+        return grads
+
+
+def _row(x_BX: Tensor) -> Tensor:
+    """One row a sentence."""
+    return (x_BX if x_BX.stride(1) == 1 else x_BX.contiguous())[:, None, None]
 
 
 class GRUWithoutReset(Unit):

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nmt import native
 from nmt.batching import Batch
 from nmt.layers import at_least_float32
 from nmt.loops import applied
@@ -34,14 +35,18 @@ class CrossEntropy(Loss):
 class _CrossEntropy(torch.autograd.Function):
     """−Σ_v q_v log p_v of every row, q = (1 − ε) at the target and ε / V everywhere, with the gradient g (p − q).
 
-    A few rows at a time, which stay in the processor's cache: nothing as large as the logits is kept or made but their
-    gradient.
+    By :mod:`nmt.native` where that can be, else a few rows at a time, which stay in the processor's cache: nothing as
+    large as the logits is kept or made but their gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, logit_NV: Tensor, target_N: Tensor, smoothing: float) -> Tensor:
-        parts = torch.split(logit_NV, _rows(logit_NV))
-        norm_N = torch.cat([at_least_float32(part_MV).logsumexp(dim=1) for part_MV in parts])
+        if native.usable(logit_NV):
+            logit_NV, norm_N = logit_NV.contiguous(), torch.empty(len(logit_NV))
+            native.run("log_norm", _sizes(logit_NV), logit_NV, norm_N, wide=logit_NV.dtype)
+        else:
+            parts = torch.split(logit_NV, _rows(logit_NV))
+            norm_N = torch.cat([at_least_float32(part_MV).logsumexp(dim=1) for part_MV in parts])
         said_N = at_least_float32(logit_NV.gather(1, target_N.unsqueeze(1)).squeeze(1))
         loss_N = norm_N - (1 - smoothing) * said_N
         if smoothing:
@@ -54,15 +59,21 @@ class _CrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None]:
         logit_NV, target_N, norm_N = ctx.saved_tensors
-        grad_NV, rows = torch.empty_like(logit_NV), _rows(logit_NV)
-        columns = (torch.split(one, rows) for one in (logit_NV, grad_NV, norm_N.unsqueeze(1), grad_N.unsqueeze(1)))
-        for logit_MV, grad_MV, norm_M1, grad_M1 in zip(*columns, strict=True):
-            share_MV = torch.sub(logit_MV, norm_M1).exp_()
-            if ctx.smoothing:
-                share_MV -= ctx.smoothing / logit_NV.shape[1]
-            torch.mul(share_MV, grad_M1, out=grad_MV).masked_fill_(grad_M1 == 0, 0.0)  # padding may be any number
+        grad_NV, rows, even = torch.empty_like(logit_NV), _rows(logit_NV), ctx.smoothing / logit_NV.shape[1]
+        if native.usable(logit_NV, grad_N):
+            given = logit_NV, norm_N, grad_N.contiguous(), torch.tensor([even])
+            native.run("softmax_gradient", _sizes(logit_NV), *given, grad_NV, wide=logit_NV.dtype)
+        else:
+            columns = (torch.split(one, rows) for one in (logit_NV, grad_NV, norm_N.unsqueeze(1), grad_N.unsqueeze(1)))
+            for logit_MV, grad_MV, norm_M1, grad_M1 in zip(*columns, strict=True):
+                share_MV = torch.sub(logit_MV, norm_M1).exp_().sub_(even)
+                torch.mul(share_MV, grad_M1, out=grad_MV).masked_fill_(grad_M1 == 0, 0.0)  # padding may be any number
         said_N1 = -(1 - ctx.smoothing) * grad_N.to(grad_NV.dtype).unsqueeze(1)
         return grad_NV.scatter_add_(1, target_N.unsqueeze(1), said_N1), None, None
+
+
+def _sizes(logit_NV: Tensor) -> tuple[int, int, int, int]:
+    return len(logit_NV), 1, 1, logit_NV.shape[1]
 
 
 def _rows(logit_NV: Tensor) -> int:
