@@ -208,7 +208,7 @@ class RecurrentDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding, self.initial, self.wiring, self.readout, self.output = embedding, start, wiring, readout, output
-        self.embedding_dropout, self.output_dropout = dropout(embedding_dropout), nn.Dropout(output_dropout)
+        self.embedding_dropout, self.output_dropout = dropout(embedding_dropout), Dropout(output_dropout)
 
     @property
     def expects(self) -> Literal["nothing", "once", "anew"]:

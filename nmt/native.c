@@ -246,6 +246,29 @@ void gru_backward(int64_t B, int64_t T, int64_t S, int64_t E, rows g, rows p, ro
 GATES(float)
 GATES(bfloat16)
 
+/* x / (1 − rate), or 0 for about a share of ``rate`` of the numbers: those whose place, hashed with the seed by the last
+   step of MurmurHash3 twice, is below ``below`` = rate 2^32. So the same call with the gradient for x gives its gradient.
+   B numbers in a row. */
+static inline uint32_t hashed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x85ebca6bu;
+    x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+    return x ^ (x >> 16);
+}
+
+#define DROPOUT(WIDE)                                                                                                   \
+    void dropout_##WIDE(int64_t B, int64_t T, int64_t S, int64_t E, const WIDE *x, const int64_t *seed,                 \
+                        const float *scale, const int64_t *below, WIDE *out) {                                          \
+        const uint32_t low = (uint32_t)*seed, high = (uint32_t)(*seed >> 32), least = (uint32_t)*below;                 \
+        const float times = *scale;                                                                                     \
+        _Pragma("omp parallel for simd") for (int64_t i = 0; i < B; i++) {                                              \
+            uint32_t number = hashed(hashed((uint32_t)i + low) + (uint32_t)(i >> 32) + high);                           \
+            out[i] = store_##WIDE(number < least ? 0.0f : times * load_##WIDE(x[i]));                                   \
+        }                                                                                                               \
+    }
+
+DROPOUT(float)
+DROPOUT(bfloat16)
+
 /* E is the number of words here, B that of positions. */
 #define CROSS_ENTROPY(WIDE)                                                                                            \
     /* norm = log Σ exp(logit) */                                                                                       \

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Glance
 from nmt.attention.base import Keys
+from nmt.cells import Dropout
 from nmt.positions import POSITIONS, Positions
 from nmt.settings import Choice, Settings, choice
 from nmt.tree import State, map_tensors, rows
@@ -171,7 +172,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.widen = nn.Linear(settings.embedding, settings.inner)  # W_1
         self.narrow = nn.Linear(settings.inner, settings.embedding)  # W_2
-        self.dropout = nn.Dropout(settings.dropout.feed_forward)
+        self.dropout = Dropout(settings.dropout.feed_forward)
 
     def activate(self, x_BXD: Tensor) -> Tensor:
         """What stands within the layer, (B, X, F)."""
@@ -210,7 +211,7 @@ class PostNorm(nn.Module):
 
     def __init__(self, settings: Layers) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(settings.embedding), nn.Dropout(settings.dropout.layer)
+        self.norm, self.dropout = nn.LayerNorm(settings.embedding), Dropout(settings.dropout.layer)
 
     def read(self, x_BXD: Tensor) -> Tensor:
         """What the part reads."""

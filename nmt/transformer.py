@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nmt.attention import Glance, Memory
 from nmt.attention.base import Keys
+from nmt.cells import Dropout
 from nmt.positions import Positions
 from nmt.sublayers import (
     FEED_FORWARDS,
@@ -37,7 +38,7 @@ class Embedded(nn.Module):
     def __init__(self, settings: Layers) -> None:
         super().__init__()
         self.scale = settings.embedding**0.5
-        self.positions, self.dropout = settings.make_positions(), nn.Dropout(settings.dropout.embedding)
+        self.positions, self.dropout = settings.make_positions(), Dropout(settings.dropout.embedding)
 
     def forward(self, embedding: nn.Embedding, word_BX: Tensor, place_BX: Tensor) -> Tensor:
         x_BXD: Tensor = self.dropout(self.positions.add(embedding(word_BX) * self.scale, place_BX))

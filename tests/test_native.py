@@ -16,6 +16,7 @@ from torch import Tensor
 from nmt import native
 from nmt.attention.bahdanau import additive
 from nmt.attention.gates import after_gate, exact_gate, of_query, of_source
+from nmt.cells.dropout import Dropout
 from nmt.cells.gru import reset_after
 from nmt.loops import applied
 from nmt.losses.likelihood import _CrossEntropy
@@ -183,3 +184,46 @@ def test_without_a_compiler_nothing_is_said(tmp_path: Path, monkeypatch: pytest.
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         assert done.stdout == "False torch.Size([1, 1, 3])\n", (name, done)
         assert done.stderr == ""
+
+
+# --------------------------------------------------------------------------------------------------------- dropout
+
+
+@there
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_share_of_places_that_know_nothing_of_each_other(rate: float) -> None:
+    """Within five standard deviations: the share of all, of each row and column, of neighbours, and of two seeds."""
+    torch.manual_seed(7)
+    dropout, one = Dropout(rate).train(), torch.ones(512, 512)
+    kept, other = (dropout(one) != 0 for _ in range(2))
+    assert torch.equal(dropout(one).unique(), torch.tensor([0.0, 1 / (1 - rate)]))
+    keep = 1 - rate
+
+    def near(found: Tensor, share: float, trials: int) -> None:
+        assert (found - share).abs().max() < 5 * (share * (1 - share) / trials) ** 0.5
+
+    near(kept.float().mean(), keep, 512**2)
+    near(kept.float().mean(dim=0), keep, 512)
+    near(kept.float().mean(dim=1), keep, 512)
+    for mate in (other, kept.roll(1, 1), kept.roll(1, 0), kept.roll(17, 1), kept.T):
+        near((kept & mate).float().mean(), keep**2, 512**2)
+
+
+@there
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_gradient_of_dropout_passes_where_a_number_stayed(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x = torch.randn(80, 24, 37, requires_grad=True)
+        torch.manual_seed(8)
+        y = Dropout(0.2).train()(x)
+        y.sum().backward()
+        torch.manual_seed(8)
+        again = Dropout(0.2).train()(x)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(y, again), "the random generator decides"
+    assert x.grad is not None
+    assert torch.equal(x.grad, (y != 0) / torch.tensor(0.8))
+    torch.testing.assert_close(y, torch.where(y != 0, x / 0.8, 0.0), rtol=1e-6, atol=0)

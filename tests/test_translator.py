@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from runs import Trained, prepared, write_project
 
 import nmt.translator
+from nmt.cells import Dropout
 from nmt.errors import InputError
 from nmt.model import RecurrentSettings, build_model
 from nmt.search import Hypothesis, SearchSettings
@@ -228,9 +229,10 @@ def test_n_best_are_different_and_best_first() -> None:
 def test_dropout_is_off() -> None:
     translator = untrained("words")
     translator.model.train()
-    for module in translator.model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.9
+    dropouts = [one for one in translator.model.modules() if isinstance(one, Dropout)]
+    assert dropouts
+    for one in dropouts:
+        one.rate = 0.9
     assert translator.translate(["你好 世界"])[0].log_prob == translator.translate(["你好 世界"])[0].log_prob
 
 

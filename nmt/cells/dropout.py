@@ -5,10 +5,16 @@ Shapes: B batch, T steps, X size of what is dropped from, H hidden size, G size 
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from nmt import native
 from nmt.cells.base import Cell, Unit, Update
+from nmt.loops import applied
 from nmt.tree import State
 
 
@@ -28,7 +34,34 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor, mask: State = ()) -> Tensor:
         """x (B, T, X) or (B, X), some of it dropped; ``mask`` is what :meth:`start` drew."""
-        return F.dropout(x, self.rate, self.training)
+        if not self.training or not self.rate or not native.usable(x):
+            return F.dropout(x, self.rate, self.training)
+        return applied(_Dropped, x, torch.randint(2**63 - 1, (1,)), self.rate)
+
+
+class _Dropped(torch.autograd.Function):
+    """The same by :mod:`nmt.native`, which draws from a seed what stays: nothing is kept for the gradient but that."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: Tensor, rate: float) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.rate = rate
+        return _dropped(x, seed, rate)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (seed,) = ctx.saved_tensors
+        return _dropped(grad, seed, ctx.rate), None, None
+
+
+def _dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
+    scale, below = torch.tensor([1 / (1 - rate)]), torch.tensor([round(rate * 2**32)])
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    row = x.view(-1), seed, scale, below, out.view(-1)
+    native.run("dropout", (x.numel(), 1, 1, 1), *row, wide=x.dtype)
+    return out
 
 
 class SentenceDropout(Dropout):
