@@ -1,17 +1,18 @@
-"""What goes on inside recurrent cells: how gradients come back through time, and what the gates do.
+"""What goes on inside a model: how gradients come back through time, and what the gates of recurrent cells do.
 
 Pure functions of a model and a batch; no weight, gradient or mode of the model is changed. A cell is named as in
 ``model.named_modules()``, such as ``encoder.layers.0.forth`` and ``decoder.wiring.cells.cells.0``; its steps are put in
-the order of the sentence.
+the order of the sentence. So is a layer of a Transformer, ``encoder.layers.0``: its h_t is what it gives at position t.
 
-Shapes: B sentences, T steps of a cell (source or target positions), H hidden size, N real steps of a batch.
+Shapes: B sentences, T steps of a cell or positions of a layer (of the source or the target), H hidden size, N real
+steps of a batch, K steps of distance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,14 @@ from nmt.attention import Attention
 from nmt.batching import Batch
 from nmt.cells import Unit, Update
 from nmt.encoder import Bidirectional
-from nmt.losses.base import Loss
+from nmt.losses.base import Loss, word_log_probs
 from nmt.losses.likelihood import CrossEntropy
 from nmt.model import EncoderDecoder, Trace
+from nmt.transformer import DecoderLayer, EncoderLayer
 
 
 class Flow(NamedTuple):
-    """How much the loss of a sentence depends on each of a cell's states."""
+    """How much the loss of a sentence depends on each of a cell's states, or a layer's."""
 
     norm_BT: Tensor  # |∂ loss_b / ∂ h_bt|, 0 where nothing is real
     valid_BT: Tensor  # True on the real steps
@@ -35,6 +37,26 @@ class Flow(NamedTuple):
     def mean_T(self) -> Tensor:
         """The mean norm (T,) of the sentences that are real at a step; not a number where none is."""
         return self.norm_BT.sum(dim=0) / self.valid_BT.sum(dim=0)
+
+    def mean_by_distance_K(self) -> Tensor:
+        """The mean norm (K,) at so many steps before the last real one (0: that itself) of the sentences that are so
+        long. Valid steps are next to each other."""
+        count_B = self.valid_BT.sum(dim=1)
+        first_B = self.valid_BT.int().argmax(dim=1)
+        means = []
+        for distance in range(int(count_B.max())):
+            long = count_B > distance
+            step_N = (first_B + count_B - 1 - distance)[long]
+            means.append(self.norm_BT[long].gather(1, step_N.unsqueeze(1)).mean())
+        return torch.stack(means)
+
+
+class LastWord(Loss):
+    """−log p of the last real target position alone: what it owes to each step before is a gradient by distance."""
+
+    def forward(self, trace: Trace, batch: Batch) -> Tensor:
+        last_B1 = batch.target_valid_BT.cumsum(dim=1).argmax(dim=1, keepdim=True)
+        return -word_log_probs(trace, batch).gather(1, last_B1).squeeze(1)
 
 
 class GateStatistics(NamedTuple):
@@ -46,23 +68,26 @@ class GateStatistics(NamedTuple):
 
 
 def gradient_flow(model: EncoderDecoder, batch: Batch, loss: Loss | None = None) -> dict[str, Flow]:
-    """For every cell, the norm of ∂ loss / ∂ h_t by step, along all ways from h_t to the loss; ``loss`` is the cross
-    entropy by default.
+    """For every cell and every layer of a Transformer, the norm of ∂ loss / ∂ h_t by step, along all ways from h_t to
+    the loss; ``loss`` is the cross entropy by default.
 
-    Of an LSTM this is h alone: what comes back through c_t, and not through h_t, is not in it. The model runs in the
-    mode it is in, so in training dropout acts.
+    Of an LSTM this is h alone: what comes back through c_t, and not through h_t, is not in it. A Transformer's layer
+    gives all positions at once, and those after t read h_t in the layers above. The model runs in the mode it is in, so
+    in training dropout acts.
     """
-    with torch.enable_grad(), _heard(model) as steps:
+    with torch.enable_grad(), _heard(model) as steps, _layers_heard(model) as layers:
         trace: Trace = model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
         total = (loss or CrossEntropy())(trace, batch).sum()  # sentences know nothing of each other
     h = {name: [cell.read(update.state) for update in updates] for name, (cell, updates) in steps.items()}
-    gradients = iter(
-        torch.autograd.grad(total, [one for states in h.values() for one in states], materialize_grads=True)
-    )
+    read = [one for states in h.values() for one in states] + list(layers.values())
+    gradients = iter(torch.autograd.grad(total, read, materialize_grads=True))
     flows = {}
     for name, states in h.items():
         norm_BT = _in_order(name, model, [next(gradients).norm(dim=-1) for _ in states])
         flows[name] = Flow(norm_BT, _real(name, batch))
+    for name in layers:
+        valid_BT = _real(name, batch)
+        flows[name] = Flow(next(gradients).norm(dim=-1).masked_fill(~valid_BT, 0.0), valid_BT)
     return flows
 
 
@@ -99,6 +124,26 @@ def _heard(model: nn.Module) -> Iterator[Steps]:
     handles = [listen(unit, updates) for unit, updates in steps.values()]
     try:
         yield steps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _layers_heard(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """What every layer of a Transformer gave when it ran last, (B, T, D), as long as the block runs."""
+    given: dict[str, Tensor] = {}
+
+    def listen(name: str, layer: nn.Module) -> RemovableHandle:
+        def note(module: nn.Module, arguments: Any, output: Any) -> None:
+            given[name] = output if isinstance(output, Tensor) else output[0]
+
+        return layer.register_forward_hook(note)
+
+    layers = [(name, one) for name, one in model.named_modules() if isinstance(one, EncoderLayer | DecoderLayer)]
+    handles = [listen(*one) for one in layers]
+    try:
+        yield given
     finally:
         for handle in handles:
             handle.remove()

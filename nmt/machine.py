@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import resource
+import sys
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -20,3 +22,14 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(tell(_MMAP_MAX, 0) and tell(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def peak_memory(device: str = "cpu") -> int:
+    """The most memory that this process has held so far, in bytes: torch's tensors on a ``cuda`` device, else all of
+    the process, libraries too."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

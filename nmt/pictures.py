@@ -74,7 +74,7 @@ def draw_attention(
     figure = Figure(figsize=(cell * len(source_words), cell * len(target_words)))
     axes = figure.add_axes((0, 0, 1, 1))
     _draw_matrix(axes, weight_TS, source_words, target_words, title, gold, cell, font)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_systems(path: str | Path, systems: Mapping[str, Alignment], *, gold: Links | None = None) -> None:
@@ -108,7 +108,7 @@ def draw_systems(path: str | Path, systems: Mapping[str, Alignment], *, gold: Li
         tall = cell * len(words)
         axes = figure.add_axes((left / width, 1 - tall / height, wide / width, tall / height))
         _draw_matrix(axes, _weights(alignment), source_words, words, name, gold, cell, font)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_coverage(
@@ -162,7 +162,7 @@ def draw_coverage(
         )  # fmt: skip
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _picture(path: str | Path) -> Path:
@@ -237,7 +237,7 @@ def _draw_matrix(
     bar.set_ylabel("attention", size=0.8 * size)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Whole or not at all, and the same bytes from the same picture."""
     stream = io.BytesIO()
     undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix.lower()]

@@ -2,65 +2,93 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
+from nmt.depth import remarks_on_depth
 from nmt.journal import Journal
+from nmt.machine import peak_memory
 from nmt.preparation import Data
 from nmt.recipe import Recipe
+from nmt.sublayers import TransformerSettings
 from nmt.train import Tally, Trainer, gather, plan_epoch
 
 MIB = 2**20
 
 
-def rehearse(recipe: Recipe, data: Data) -> Iterator[str]:
-    """Lines that tell parameters, memory and the time of an epoch, measured on a few batches; nothing is kept."""
+class Measured(NamedTuple):
+    """What a few batches tell of a recipe."""
+
+    parameters: int
+    device: str
+    batches: int  # of an epoch
+    tokens: int  # real target tokens of an epoch
+    padded: int  # the same with padding
+    state: int  # bytes of the optimiser
+    activations: int  # bytes by which the process grew with the largest batch
+    speed: float  # real target tokens a second
+    training_seconds: float  # at most, validations not counted
+
+
+def measure(recipe: Recipe, data: Data) -> Measured:
+    """Train on a few batches; nothing is kept."""
     with tempfile.TemporaryDirectory() as directory, Journal(None) as journal:
         trainer = Trainer(recipe, data, Path(directory), journal)
-        parameters = sum(one.numel() for one in trainer.model.parameters())
-        yield f"model: {parameters:,} parameters on {trainer.device}"
         batches = plan_epoch(data.train, recipe, epoch=1)
         padded = [int((data.train.target_lengths[numbers].max() + 1) * len(numbers)) for numbers in batches]
-        real = int(data.train.target_lengths.sum()) + len(data.train)
-        yield f"an epoch: {len(batches)} batches, {real:,} target tokens (padding x{sum(padded) / real:.2f})"
-        before = _peak(trainer.device)
+        tokens = int(data.train.target_lengths.sum()) + len(data.train)
+        before = peak_memory(trainer.device.type)
         largest = gather(data.train, batches[int(np.argmax(padded))])
         trainer.train_step([largest], Tally(0.0))
-        activations = _peak(trainer.device) - before
-        state = sum(t.numel() * t.element_size() for one in trainer.optimiser.state.values() for t in one.values())
-        weights = 4 * parameters
-        yield (
-            f"memory: weights {weights / MIB:.0f} MiB, gradients {weights / MIB:.0f} MiB, optimiser "
-            f"{state / MIB:.0f} MiB; with the largest batch the process grew by {activations / MIB:.0f} MiB"
-        )
+        activations = peak_memory(trainer.device.type) - before
         # Batches of the middle of the road, not the first ones: the first update also warms up the machine.
         chosen = [gather(data.train, batches[place]) for place in np.linspace(0, len(batches) - 1, 5).astype(int)]
-        started = time.monotonic()
-        tally = Tally(started)
+        tally = Tally(time.monotonic())
         for batch in chosen:
             trainer.train_step([batch], tally)
         speed = tally.values()["tokens/s"]
-        yield f"speed: {speed:,.0f} target tokens a second; an epoch takes about {_duration(real / speed)}"
-        if (epochs := recipe.training.epochs) is not None:
-            yield f"training ({epochs} x): at most about {_duration(epochs * real / speed)}, validations not counted"
+        epochs = [] if recipe.training.epochs is None else [float(recipe.training.epochs)]
+        if recipe.training.updates is not None:
+            epochs.append(recipe.training.updates * recipe.training.accumulate / len(batches))
+        return Measured(
+            parameters=sum(one.numel() for one in trainer.model.parameters()),
+            device=str(trainer.device),
+            batches=len(batches),
+            tokens=tokens,
+            padded=sum(padded),
+            state=sum(t.numel() * t.element_size() for one in trainer.optimiser.state.values() for t in one.values()),
+            activations=activations,
+            speed=speed,
+            training_seconds=min(epochs) * tokens / speed,
+        )
 
 
-def _peak(device: torch.device) -> int:
-    """The most memory used so far, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+def rehearse(recipe: Recipe, data: Data) -> Iterator[str]:
+    """Lines that tell parameters, memory and the time of an epoch, measured on a few batches; nothing is kept."""
+    found = measure(recipe, data)
+    weights = 4 * found.parameters
+    yield f"model: {found.parameters:,} parameters on {found.device}"
+    if isinstance(recipe.model, TransformerSettings):
+        yield from remarks_on_depth(recipe.model)
+    padding = found.padded / found.tokens
+    yield f"an epoch: {found.batches} batches, {found.tokens:,} target tokens (padding x{padding:.2f})"
+    yield (
+        f"memory: weights {weights / MIB:.0f} MiB, gradients {weights / MIB:.0f} MiB, optimiser "
+        f"{found.state / MIB:.0f} MiB; with the largest batch the process grew by {found.activations / MIB:.0f} MiB"
+    )
+    epoch = found.tokens / found.speed
+    yield f"speed: {found.speed:,.0f} target tokens a second; an epoch takes about {duration(epoch)}"
+    if (epochs := recipe.training.epochs) is not None:
+        yield f"training ({epochs} x): at most about {duration(epochs * epoch)}, validations not counted"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As a person would say it."""
     if seconds < 90:
         return f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
     if seconds < 5400:

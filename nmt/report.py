@@ -35,7 +35,7 @@ def result_table(rows: Sequence[Row]) -> str:
     compared = {score.name for row in rows for score in row.reference}
     heads = [f"{name} (reference)" if name in compared else name for name in names]
     cells = [[_escape(row.test), str(row.sentences), *(_cell(row, name) for name in names)] for row in rows]
-    return "\n".join([*_table(["test set", "sentences", *heads], cells), "", *_signatures(rows, names)])
+    return "\n".join([*markdown_table(["test set", "sentences", *heads], cells), "", *_signatures(rows, names)])
 
 
 def report(
@@ -68,7 +68,7 @@ def _cell(row: Row, name: str) -> str:
     return " / ".join((own or ["–"]) + beside) if own or beside else "–"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table that is aligned as plain text too; all columns but the first are numbers."""
     widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
 

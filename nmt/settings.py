@@ -95,22 +95,28 @@ def load(path: Path, schema: type[S], overrides: Sequence[str] = ()) -> S:
 
 
 def parse_overrides(overrides: Sequence[str], mistakes: list[str]) -> list[Located]:
-    """Each ``a.b.c=value`` as a tree ``{a: {b: {c: value}}}``; what is not of this form is added to ``mistakes``."""
+    """Each ``a.b.c=value`` as a tree ``{a: {b: {c: value}}}``; what is not of this form is added to ``mistakes``.
+
+    One that was written in a YAML file (:data:`Override`) is told by its line, and its paths are relative to the file.
+    """
     trees = []
     for override in overrides:
-        name = f'command line, "{override}"'
+        written = override if isinstance(override, yaml_tree.Text) else None
+        name = f'{written.origin if written is not None else "command line"}, "{override}"'
+        directory = written.directory if written is not None else Path.cwd()
         path, equals, text = override.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
-            mistakes.append(f"{name}: a setting on the command line is written key=value or section.key=value")
+            where = "" if written is not None else " on the command line"
+            mistakes.append(f"{name}: a setting{where} is written key=value or section.key=value")
             continue
         try:
-            tree = yaml_tree.parse(text, name, Path.cwd(), mistakes, first_line=0)
+            tree = yaml_tree.parse(text, name, directory, mistakes, first_line=0)
         except InputError as error:
             mistakes.append(str(error))
             continue
         for key in reversed(keys):
-            tree = Located({key: tree}, Origin(name, 0), Path.cwd())
+            tree = Located({key: tree}, Origin(name, 0), directory)
         trees.append(tree)
     return trees
 
@@ -144,6 +150,16 @@ def _absolute(value: Any) -> Path:
 
 FilePath = Annotated[Path, pydantic.BeforeValidator(_absolute)]
 """A path: relative to the file it is written in (to the working directory on the command line), absolute once read."""
+
+
+def _override(value: Any) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("override_type", "Input should be a setting as text, such as model.hidden=256")
+    return value  # as it is: it knows where it was written
+
+
+Override = Annotated[str, pydantic.PlainValidator(_override)]
+"""A setting of another file, ``section.key=value``, for :func:`load` to put on top of it."""
 
 
 # --------------------------------------------------------------------------------------------- members of a table

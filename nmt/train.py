@@ -93,7 +93,7 @@ class Trainer:
         """
         self.resume()
         save_vocabularies(self.data.vocabularies, self.directory / VOCABULARIES)
-        with _asked_to_stop(self.journal.say) as asked:
+        with asked_to_stop(self.journal.say) as asked:
             while not self.ended():
                 self.run_epoch(asked)
             self.keep_final()
@@ -340,7 +340,7 @@ def gather(bitext: Bitext, numbers: Any) -> Batch:
 
 
 @contextmanager
-def _asked_to_stop(say: Callable[[str], None]) -> Iterator[list[int]]:
+def asked_to_stop(say: Callable[[str], None]) -> Iterator[list[int]]:
     """A list that is empty until Ctrl-C or SIGTERM; the second time, the signal does what it always did."""
     asked: list[int] = []
     before: dict[signal.Signals, Any] = {}

@@ -46,10 +46,11 @@ class Located(NamedTuple):
 
 
 class Text(str):
-    """Text that knows the directory of the file it was written in."""
+    """Text that knows the directory of the file it was written in, and its line there."""
 
-    __slots__ = ("directory",)
+    __slots__ = ("directory", "origin")
     directory: Path
+    origin: Origin
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,7 +127,7 @@ def parse(text: str, name: str, directory: Path, mistakes: list[str], first_line
         elif isinstance(part, yaml.SequenceNode):
             value = [convert(child, origin(child)) for child in part.value]
         else:
-            value = _scalar(part, directory)
+            value = _scalar(part, where, directory)
             if value is part:
                 mistakes.append(f"{where}: the tag {part.tag} is not allowed")
                 value = None
@@ -174,7 +175,7 @@ def _kind(mapping: Mapping[str, Located]) -> Any:
     return mapping["kind"].value if "kind" in mapping else None
 
 
-def _scalar(node: yaml.Node, directory: Path) -> Any:
+def _scalar(node: yaml.Node, where: Origin, directory: Path) -> Any:
     tag, text = node.tag.removeprefix(_PREFIX), node.value
     try:
         if tag == "int":
@@ -191,7 +192,7 @@ def _scalar(node: yaml.Node, directory: Path) -> Any:
     if tag != "str":
         return node
     located = Text(text)
-    located.directory = directory
+    located.directory, located.origin = directory, where
     return located
 
 

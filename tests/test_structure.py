@@ -24,7 +24,7 @@ FLOORS: dict[float, str] = {
     1.5: "vocabulary unknown positions",
     2: "corpus bitext batching attention metrics",
     2.5: "alignment aligners sublayers",
-    2.75: "formats",
+    2.75: "formats depth",
     3: "encoder decoder transformer",
     3.5: "recurrent",
     3.75: "mixed",
@@ -36,8 +36,12 @@ FLOORS: dict[float, str] = {
     6.5: "preparation",
     7: "checkpoint",
     8: "translator variance",
-    8.5: "train results diagnostics readings heads",
-    8.75: "rehearsal",
+    8.5: "train results diagnostics readings heads cost",
+    8.75: "rehearsal ending memory_tasks study_analyses",
+    8.8: "study",
+    8.85: "study_runs",
+    8.9: "study_results study_forecast",
+    8.95: "study_plots study_tables",
     9: "cli __init__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -29,6 +29,7 @@ def main(recipe: Path, overrides: tuple[str, ...], run: Path | None, dry_run: bo
     KEY=VALUE replaces a setting of the recipe: training.epochs=3, model.attention.kind=gatt. The same command goes on
     with a run that was interrupted.
     """
+    from nmt.ending import END, facts
     from nmt.rehearsal import rehearse
     from nmt.results import write_results
     from nmt.train import Interrupted, Trainer
@@ -58,6 +59,7 @@ def main(recipe: Path, overrides: tuple[str, ...], run: Path | None, dry_run: bo
         translator = Translator.load(run, settings.training.device)
         notes = [f"{trainer.progress.update} updates in {trainer.progress.seconds / 60:.1f} minutes of training."]
         table = write_results(translator, data.corpus, run, pictures=settings.pictures, notes=notes, report=journal.say)
+        journal.record(END, trainer.progress.update, facts(trainer))
     click.echo(table)
     click.echo(f"\n{notes[0]} The run: {run} (report.md, pictures, translations, checkpoints).")
 
@@ -82,3 +84,7 @@ def _make(run: Path) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{run}: cannot be made a directory ({error.strerror}); choose another with --run") from None
+
+
+if __name__ == "__main__":
+    main()
