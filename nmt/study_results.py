@@ -150,9 +150,9 @@ def _notes(study: Study, found: Any, comparable: bool) -> Iterator[str]:
     yield f"{found.sentences} sentences; mean ± standard deviation over the seeds."
     if comparable and study.trials:
         yield (
-            f"p against {found.rows[0].name}, over sentences, paired: approximate randomisation ({study.trials} trials) "
-            f"or, where the numbers of seeds differ, the bootstrap ({study.resamples} resamples). It tells whether other "
-            "sentences might turn the difference, not whether other seeds might."
+            f"p against {found.rows[0].name}, over sentences, paired: approximate randomisation ({study.trials} trials)"
+            f" or, where the numbers of seeds differ, the bootstrap ({study.resamples} resamples). It tells whether "
+            "other sentences might turn the difference, not whether other seeds might."
         )
     for row in found.rows:
         if row.kind == "reference":

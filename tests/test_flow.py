@@ -11,10 +11,12 @@ from torch import Tensor
 from nmt.batching import collate
 from nmt.cells import CELLS, LSTM, StateDropout, Unit, Update
 from nmt.decoder import WIRINGS
-from nmt.flow import gate_statistics, gradient_flow
+from nmt.flow import Flow, LastWord, gate_statistics, gradient_flow
 from nmt.losses.coverage import DoublyStochastic
 from nmt.losses.likelihood import CrossEntropy
 from nmt.model import EncoderDecoder, RecurrentSettings, build_model
+from nmt.sublayers import TransformerSettings
+from nmt.transformer import DecoderLayer, EncoderLayer
 
 DOUBLE = torch.float64
 H = 3
@@ -82,6 +84,67 @@ def test_the_flow_is_that_of_finite_differences(changes: dict) -> None:
         for t in range(steps):
             wanted_B = differences(model, unit, steps - 1 - t if ".back" in name else t).masked_fill(~valid_BT[:, t], 0)
             torch.testing.assert_close(norm_BT[:, t], wanted_B, rtol=1e-5, atol=1e-8)
+
+
+def moved_layer(layer: EncoderLayer | DecoderLayer, position: int, place: int, by: float) -> Any:
+    """A hook that adds to one number of what the layer gives at a position, for all sentences."""
+
+    def move(module: Any, arguments: Any, output: Any) -> Any:
+        x_BTD = (output if isinstance(output, Tensor) else output[0]).clone()
+        x_BTD[:, position, place] += by
+        return x_BTD if isinstance(output, Tensor) else (x_BTD, *output[1:])
+
+    return layer.register_forward_hook(move)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("loss", [CrossEntropy(), LastWord()], ids=["all", "last"])
+def test_the_flow_through_a_transformer_is_that_of_finite_differences(norm: str, loss: CrossEntropy | LastWord) -> None:
+    size = 4
+    settings = {"embedding": size, "heads": 2, "encoder_layers": 2, "decoder_layers": 2, "norm": norm}
+    model = build_model(TransformerSettings.model_validate(settings), 9, 9).double().eval()
+    found = gradient_flow(model, BATCH, loss)
+    layers = {name: one for name, one in model.named_modules() if isinstance(one, EncoderLayer | DecoderLayer)}
+    assert list(found) == list(layers)
+    assert len(layers) == 4
+    for name, layer in layers.items():
+        norm_BT, valid_BT = found[name]
+        assert torch.equal(valid_BT, BATCH.source_valid_BS if name.startswith("encoder") else BATCH.target_valid_BT)
+        for t in range(norm_BT.shape[1]):
+            columns = []
+            for place in range(size):
+                losses = []
+                for by in (1e-5, -1e-5):
+                    handle = moved_layer(layer, t, place, by)
+                    with torch.no_grad():
+                        losses.append(loss(model(BATCH.source_BS, BATCH.source_valid_BS, BATCH.input_BT), BATCH))
+                    handle.remove()
+                columns.append((losses[0] - losses[1]) / 2e-5)
+            wanted_B = torch.stack(columns, dim=1).norm(dim=1).masked_fill(~valid_BT[:, t], 0)
+            torch.testing.assert_close(norm_BT[:, t], wanted_B, rtol=1e-5, atol=1e-8)
+
+
+def test_the_last_word_alone() -> None:
+    model = a_model()
+    trace = model(BATCH.source_BS, BATCH.source_valid_BS, BATCH.input_BT)
+    log_BTV = torch.log_softmax(trace.logit_BTV, dim=-1)
+    wanted = []
+    for row in range(2):
+        last = int(BATCH.target_valid_BT[row].sum()) - 1
+        wanted.append(-log_BTV[row, last, BATCH.target_BT[row, last]])
+    torch.testing.assert_close(LastWord()(trace, BATCH), torch.stack(wanted))
+    # What comes after the last word of a sentence owes it nothing, and what comes before does.
+    flow = gradient_flow(model, BATCH, LastWord())["decoder.wiring.first.cells.0"]
+    assert bool(flow.norm_BT[flow.valid_BT].all())
+    assert not flow.norm_BT[~flow.valid_BT].any()
+
+
+def test_means_by_distance_are_those_of_a_plain_loop() -> None:
+    """Sentences of three, one and two steps, one of them padded on the left."""
+    valid_BT = torch.tensor([[True, True, True], [True, False, False], [False, True, True]])
+    norm_BT = torch.tensor([[1.0, 2.0, 4.0], [8.0, 0.0, 0.0], [0.0, 16.0, 32.0]])
+    wanted = [(4 + 8 + 32) / 3, (2 + 16) / 2, 1.0]
+    torch.testing.assert_close(Flow(norm_BT, valid_BT).mean_by_distance_K(), torch.tensor(wanted))
 
 
 def test_padding_has_no_flow_and_the_mean_leaves_it_out() -> None:
@@ -153,6 +216,14 @@ def test_forced_gates_are_seen_as_open_and_closed() -> None:
     for gates in gate_statistics(model, BATCH).values():
         assert gates["reset"] == pytest.approx((0, 1, 0), abs=1e-12)
         assert gates["update"] == pytest.approx((1, 0, 1), abs=1e-12)
+
+
+def test_a_transformers_layers_are_left_as_they_were() -> None:
+    model = build_model(TransformerSettings(embedding=4, heads=2), 9, 9)
+    gradient_flow(model, BATCH)
+    assert not any(one._forward_hooks for one in model.modules())
+    assert all(one.grad is None for one in model.parameters())
+    assert gate_statistics(model, BATCH) == {}
 
 
 @pytest.mark.parametrize("analysis", [gradient_flow, gate_statistics])

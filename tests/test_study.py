@@ -59,12 +59,14 @@ def test_every_cell_and_seed_is_a_run(path: Path) -> None:
 def test_a_value_may_have_a_recipe_of_its_own(path: Path) -> None:
     other = path.parent / "other.yaml"
     other.write_text(
-        (path.parent / "project/small.yaml").read_text().replace("corpus.yaml", "project/corpus.yaml").replace(
-            "{embedding: 8, hidden: 8}", "{kind: transformer, embedding: 8, heads: 2}"
-        )
+        (path.parent / "project/small.yaml")
+        .read_text()
+        .replace("corpus.yaml", "project/corpus.yaml")
+        .replace("{embedding: 8, hidden: 8}", "{kind: transformer, embedding: 8, heads: 2}")
     )
     path.write_text(
-        "recipe: project/small.yaml\ngrid:\n  model:\n    rnn: []\n    transformer: {recipe: other.yaml, settings: [model.heads=4]}\n"
+        "recipe: project/small.yaml\ngrid:\n  model:\n    rnn: []\n"
+        "    transformer: {recipe: other.yaml, settings: [model.heads=4]}\n"
     )
     first, second = runs(load_study(path), path.parent)
     assert isinstance(first.settings.model, RecurrentSettings)
@@ -110,10 +112,16 @@ MISTAKES = {
     "a seed twice": (("[3, 1]", "[3, 3]"), ["a seed is given twice"]),
     "cells that are the same": (("model.cell=lstm", "model.cell=gru"), ["the cells gru_8 and lstm_8 have the same"]),
     "no seed": (("[3, 1]", "[]"), ["study.yaml, line 10: seeds:"]),
-    "an axis without values": (("    gru: []\n    lstm: [model.cell=lstm]\n", "    {}\n"), ['the axis "cell" has no value']),
+    "an axis without values": (
+        ("    gru: []\n    lstm: [model.cell=lstm]\n", "    {}\n"),
+        ['the axis "cell" has no value'],
+    ),
     "a name that is no name": (("gru:", "a/b:"), ['"a/b" becomes part of a file\'s name']),
     "a metric that does not exist": (("seeds", "metrics: [bleuu]\nseeds"), ["did you mean bleu?"]),
-    "an axis that is not there": (("seeds", "along: sizes\nseeds"), ['the grid has no axis "sizes"; it has cell, size']),
+    "an axis that is not there": (
+        ("seeds", "along: sizes\nseeds"),
+        ['the grid has no axis "sizes"; it has cell, size'],
+    ),
     "only a value that is not there": (
         ("seeds", "only: {size: [9]}\nseeds"),
         ['only: the axis "size" has no value "9"; it has 8, 12'],
