@@ -12,7 +12,9 @@ from nmt.version import VERSION as __version__  # noqa: N811 - the customary nam
 
 if TYPE_CHECKING:
     from nmt.alignment import Alignment, best_reading, symmetrised
+    from nmt.cost import cost_by_length
     from nmt.errors import InputError
+    from nmt.flow import gate_statistics, gradient_flow
     from nmt.links import Links
     from nmt.recipe import Recipe, load_recipe
     from nmt.score import Score
@@ -29,6 +31,9 @@ _HOMES = {
     "Translator": "nmt.translator",
     "best_head": "nmt.heads",
     "best_reading": "nmt.alignment",
+    "cost_by_length": "nmt.cost",
+    "gate_statistics": "nmt.flow",
+    "gradient_flow": "nmt.flow",
     "load_recipe": "nmt.recipe",
     "symmetrised": "nmt.alignment",
 }
@@ -44,6 +49,9 @@ __all__ = [
     "__version__",
     "best_head",
     "best_reading",
+    "cost_by_length",
+    "gate_statistics",
+    "gradient_flow",
     "load_recipe",
     "symmetrised",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from nmt.sublayers import TransformerSettings
+from nmt.settings import Settings
+from nmt.sublayers import TransformerDecoderSettings, TransformerEncoderSettings, TransformerSettings
 
 
 def depth_threshold(width: int) -> float:
@@ -13,18 +14,30 @@ def depth_threshold(width: int) -> float:
     more of the separation rank, their measure of dependence between inputs; beyond it both buy alike.
 
     The theorem is of self-attention layers without feed-forward parts, softmax or norms, and asymptotic: a rule of
-    thumb for a translation model, whose best depth must be measured.
+    thumb for a translation model, whose best depth must be measured. (The threshold is that of the paper's abstract; what
+    the theorem leaves out is not verified against the paper.)
     """
     return math.log(width, 3)
 
 
-def remarks_on_depth(settings: TransformerSettings) -> Iterator[str]:
-    """A sentence for each side of a Transformer that is deeper than its width supports."""
-    threshold = depth_threshold(settings.embedding)
-    for side, layers in (("encoder", settings.encoder_layers), ("decoder", settings.decoder_layers)):
+def remarks_on_depth(model: Settings) -> Iterator[str]:
+    """A sentence for each side of a model that is a Transformer deeper than its width supports."""
+    for side, layers, width in _transformers(model):
+        threshold = depth_threshold(width)
         if layers > threshold:
             yield (
-                f"remark: {layers} {side} layers are more than log3({settings.embedding}) = {threshold:.1f}, up to "
-                "which depth buys more than width (Levine et al. 2020, a theorem on self-attention alone); the same "
-                "parameters may do better in fewer, wider layers"
+                f"remark: {layers} {side} layers are more than log3({width}) = {threshold:.1f}, up to which depth buys "
+                "more than width (Levine et al. 2020, a theorem on self-attention alone); the same parameters may do "
+                "better in fewer, wider layers"
             )
+
+
+def _transformers(model: Settings) -> Iterator[tuple[str, int, int]]:
+    """The sides that are Transformers: name, layers, width."""
+    if isinstance(model, TransformerSettings):
+        yield "encoder", model.encoder_layers, model.embedding
+        yield "decoder", model.decoder_layers, model.embedding
+    for side in ("encoder", "decoder"):  # of a mixed model
+        part = getattr(model, side, None)
+        if isinstance(part, TransformerEncoderSettings | TransformerDecoderSettings):
+            yield side, part.layers, part.embedding

@@ -15,7 +15,6 @@ from nmt.journal import Journal
 from nmt.machine import peak_memory
 from nmt.preparation import Data
 from nmt.recipe import Recipe
-from nmt.sublayers import TransformerSettings
 from nmt.train import Tally, Trainer, gather, plan_epoch
 
 MIB = 2**20
@@ -73,8 +72,7 @@ def rehearse(recipe: Recipe, data: Data) -> Iterator[str]:
     found = measure(recipe, data)
     weights = 4 * found.parameters
     yield f"model: {found.parameters:,} parameters on {found.device}"
-    if isinstance(recipe.model, TransformerSettings):
-        yield from remarks_on_depth(recipe.model)
+    yield from remarks_on_depth(recipe.model)
     padding = found.padded / found.tokens
     yield f"an epoch: {found.batches} batches, {found.tokens:,} target tokens (padding x{padding:.2f})"
     yield (

@@ -8,6 +8,7 @@ import pytest
 from runs import prepared, write_project
 
 from nmt.depth import depth_threshold, remarks_on_depth
+from nmt.mixed import MixedSettings
 from nmt.rehearsal import rehearse
 from nmt.sublayers import TransformerSettings
 
@@ -26,6 +27,13 @@ def test_a_side_that_is_deeper_gets_a_remark() -> None:
     (sentence,) = remarks(embedding=81, encoder_layers=4, decoder_layers=5)
     assert sentence.startswith("remark: 5 decoder layers are more than log3(81) = 4.0, up to which depth")
     assert len(remarks(embedding=81, encoder_layers=6, decoder_layers=6)) == 2
+
+
+def test_a_side_of_a_mixed_model_too() -> None:
+    deep = {"kind": "transformer", "embedding": 27, "heads": 1, "layers": 4}
+    model = MixedSettings.model_validate({"encoder": {"kind": "recurrent"}, "decoder": deep})
+    (sentence,) = remarks_on_depth(model)
+    assert sentence.startswith("remark: 4 decoder layers are more than log3(27) = 3.0")
 
 
 def test_a_dry_run_tells_it_of_a_transformer_alone(tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ FLOORS: dict[float, str] = {
     8: "translator variance",
     8.5: "train results diagnostics readings heads cost",
     8.75: "rehearsal ending memory_tasks study_analyses",
-    8.8: "study",
+    8.8: "study study_plots",
     8.85: "study_runs",
     8.9: "study_results study_forecast",
-    8.95: "study_plots study_tables",
+    8.95: "study_tables",
     9: "cli __init__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
