@@ -14,7 +14,7 @@ def depth_threshold(width: int) -> float:
     more of the separation rank, their measure of dependence between inputs; beyond it both buy alike.
 
     The theorem is of self-attention layers without feed-forward parts, softmax or norms, and asymptotic: a rule of
-    thumb for a translation model, whose best depth must be measured. (The threshold is that of the paper's abstract; what
+    thumb for a translation model, whose best depth must be measured. (The threshold is that of the abstract; what
     the theorem leaves out is not verified against the paper.)
     """
     return math.log(width, 3)
