@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from nmt.settings import Settings
-from nmt.sublayers import TransformerDecoderSettings, TransformerEncoderSettings, TransformerSettings
+from nmt.sublayers import TransformerDecoderSettings, TransformerEncoderSettings
 
 
 def depth_threshold(width: int) -> float:
@@ -34,10 +34,7 @@ def remarks_on_depth(model: Settings) -> Iterator[str]:
 
 def _transformers(model: Settings) -> Iterator[tuple[str, int, int]]:
     """The sides that are Transformers: name, layers, width."""
-    if isinstance(model, TransformerSettings):
-        yield "encoder", model.encoder_layers, model.embedding
-        yield "decoder", model.decoder_layers, model.embedding
-    for side in ("encoder", "decoder"):  # of a mixed model
+    for side in ("encoder", "decoder"):
         part = getattr(model, side, None)
         if isinstance(part, TransformerEncoderSettings | TransformerDecoderSettings):
             yield side, part.layers, part.embedding

@@ -23,10 +23,10 @@ def remarks(**settings: int) -> list[str]:
 
 
 def test_a_side_that_is_deeper_gets_a_remark() -> None:
-    assert remarks(embedding=81, encoder_layers=4, decoder_layers=4) == []
-    (sentence,) = remarks(embedding=81, encoder_layers=4, decoder_layers=5)
-    assert sentence.startswith("remark: 5 decoder layers are more than log3(81) = 4.0, up to which depth")
-    assert len(remarks(embedding=81, encoder_layers=6, decoder_layers=6)) == 2
+    assert remarks(embedding=82, encoder_layers=4, decoder_layers=4) == []
+    (sentence,) = remarks(embedding=82, encoder_layers=4, decoder_layers=5)
+    assert sentence.startswith("remark: 5 decoder layers are more than log3(82) = 4.0, up to which depth")
+    assert len(remarks(embedding=82, encoder_layers=6, decoder_layers=6)) == 2
 
 
 def test_a_side_of_a_mixed_model_too() -> None:
