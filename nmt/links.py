@@ -292,6 +292,14 @@ def links_above(weight_TS: NDArray[np.floating[Any]], threshold: float = 0.0) ->
     return Links((int(i), int(j)) for j, i in np.argwhere(weight_TS > threshold))
 
 
+def matrix_of_links(links: Links, target_words: int, source_words: int) -> Matrix:
+    """1 where there is a link, sure or possible, 0 elsewhere, (T, S); :func:`links_above` is the way back."""
+    weight_TS = np.zeros((target_words, source_words))
+    for i, j in links.possible:
+        weight_TS[j, i] = 1.0
+    return weight_TS
+
+
 def _read_json(path: str | Path) -> list[Any]:
     try:
         value = json.loads("\n".join(read_lines(path)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
-from nmt.links import Links
+from nmt.links import Links, matrix_of_links
 from nmt.text import written_whole
 
 if TYPE_CHECKING:
@@ -181,10 +181,7 @@ def _one_source(systems: Mapping[str, Alignment]) -> list[str]:
 def _weights(alignment: Alignment) -> NDArray[np.floating[Any]]:
     if alignment.weight_TS is not None:
         return alignment.between_words()
-    weight_TS = np.zeros((len(alignment.target), len(alignment.source)))
-    for i, j in alignment.links.possible if alignment.links is not None else ():
-        weight_TS[j, i] = 1.0
-    return weight_TS
+    return matrix_of_links(alignment.links or Links(), len(alignment.target), len(alignment.source))
 
 
 def _font(texts: Sequence[str], cell: float) -> FontProperties:

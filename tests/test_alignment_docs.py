@@ -30,6 +30,48 @@ def test_examples_give_what_the_page_says(page: str) -> None:
     assert doctest.DocTestRunner().run(examples).failed == 0
 
 
+WITHOUT_TORCH = """\
+import sys
+sys.modules["torch"] = None  # importing it is an error from here on
+import doctest, re, runpy
+import numpy as np
+page, script, folder = sys.argv[1:]
+source = "\\n".join(re.findall(r"```python\\n(.*?)```", open(page, encoding="utf-8").read(), flags=re.DOTALL))
+assert doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(source, {}, "page", "page", 0)).failed == 0
+from nmt import Alignment, Links
+from nmt.aligners import align_by
+from nmt.formats import READERS, WRITERS
+from nmt.metrics import aer, saer
+from nmt.pictures import draw_attention, draw_coverage, draw_systems
+one = Alignment("ab", "xy", Links([(0, 0)]), [[0.9, 0.1], [1.0, 0.0]])
+for name in ("source", "target"):
+    open(f"{folder}/{name}", "w").write(" ".join(getattr(one, name)) + "\\n")
+for name, write in WRITERS.items():
+    write(f"{folder}/{name}", [one])
+    (read,) = READERS[name].read(f"{folder}/{name}", f"{folder}/source", f"{folder}/target")
+    assert read.links == (None if name == "npz" else one.links)
+assert aer([one.links], [one.links]).value == 0 and saer([one.weight_TS], [one.links]).value > 0
+draw_attention(f"{folder}/a.png", one.weight_TS, one.source, one.target)
+draw_systems(f"{folder}/b.svg", {"one": one})
+draw_coverage(f"{folder}/c.pdf", {"one": one})
+sys.argv = [script, "json", f"{folder}/json"]
+runpy.run_path(script, run_name="__main__")
+import nmt.cli.align
+nmt.cli.align.main(["--help"], standalone_mode=False)
+"""
+
+
+def test_all_but_running_a_model_works_without_torch(repository: Path, tmp_path: Path) -> None:
+    """The page, every format there and back, the pictures, the metrics and the script, where torch cannot be had."""
+    places = [repository / "docs" / "alignment.md", repository / "docs" / "dropped_words.py", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *places], capture_output=True, text=True, check=False, encoding="utf-8"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1: b  (0.10)\nmost often: b 1\n")
+    assert "N lines in, N lines out" in done.stdout
+
+
 @pytest.mark.parametrize("name", [*READERS, *SYMMETRISATIONS])
 def test_every_format_and_symmetrisation_is_on_the_page(page: str, name: str) -> None:
     assert f"`{name}`" in page

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 from runs import Trained, prepared, write_project
 
-from nmt.aligners import align_by
+from nmt.aligners import ALIGNERS, align_by
+from nmt.cli import align
 from nmt.cli.align import main
 from nmt.errors import InputError
-from nmt.links import Links, parse_links, read_links, read_matrices
+from nmt.links import Links, argmax_links, parse_links, read_links, read_matrices
 from nmt.metrics import aer, saer
+from nmt.readings import best_reading_of_run
 from nmt.symmetrise import SYMMETRISATIONS
 from nmt.text import read_lines, write_lines
 from nmt.translator import Translator
@@ -28,10 +34,12 @@ class Text:
         Trained(*prepared(recipe, "training.epochs=1"), self.run).run()
         self.source, self.target, self.gold = (recipe.parent / f"test.{end}" for end in ("src", "trg", "gold"))
 
+    def lines(self) -> tuple[list[str], list[str]]:
+        return list(read_lines(self.source)), list(read_lines(self.target))
+
     def aligned(self) -> list:
         """What the library says of the same text."""
-        lines = (list(read_lines(path)) for path in (self.source, self.target))
-        return Translator.load(self.run, "cpu").align(*lines)
+        return Translator.load(self.run, "cpu").align(*self.lines())
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +56,11 @@ def links_of(result: Result) -> list[Links]:
     return [parse_links(line) for line in result.stdout.removesuffix("\n").split("\n")]
 
 
-def cells(result: Result, name: str) -> list[str]:
+def cells(result: Result, name: str, reading: str = "produced") -> list[str]:
     """The numbers of a row of the table."""
-    (line,) = (line for line in result.stderr.split("\n") if f" {name} " in line)
-    return [cell.strip() for cell in line.split("│")[2:-1]]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stderr.split("\n")]
+    (row,) = (row for row in rows if row[:2] == [name, reading])
+    return row[2:]
 
 
 def refused(result: Result) -> str:
@@ -73,11 +82,21 @@ def test_the_links_are_those_of_the_library_line_by_line(text: Text, tmp_path: P
 def test_error_rates_are_those_of_the_metrics(text: Text) -> None:
     result = invoke(text.run, text.source, text.target, "--gold", text.gold)
     gold, said = read_links(text.gold, base=0).links, text.aligned()
-    assert cells(result, "run") == [
-        str(sum(len(one.links().possible) for one in said)),
-        f"{aer([one.links() for one in said], gold).value:.2f}",
-        f"{saer([one.matrix() for one in said], gold).value:.2f}",
-    ]
+    # Letters are words, so the row of the next step is where a word is fed.
+    weights = {
+        "produced": [one.matrix() for one in said],
+        "fed": [one.weight_TS[1:, :-1].astype(np.float64) for one in said],
+    }
+    for reading, matrices in weights.items():
+        links = [argmax_links(one) for one in matrices]
+        assert cells(result, "run", reading) == [
+            str(sum(len(one.possible) for one in links)),
+            f"{aer(links, gold).value:.2f}",
+            f"{saer(matrices, gold).value:.2f}",
+        ]
+    assert best_reading_of_run(text.run, *text.lines(), gold).aer == {
+        reading: pytest.approx(float(cells(result, "run", reading)[1]), abs=0.005) for reading in weights
+    }
 
 
 @pytest.mark.parametrize("way", [*SYMMETRISATIONS, "product"])
@@ -94,6 +113,94 @@ def test_both_directions_become_one(text: Text, way: str) -> None:
         else:
             assert one == SYMMETRISATIONS[way](forth.links(), back.links().turned())
     assert cells(result, f"both, {way}")[0] == str(sum(len(one.possible) for one in found))
+
+
+def test_ways_of_making_both_directions_one_stand_beside_each_other(text: Text) -> None:
+    ways = [word for way in ("union", "product", "intersection") for word in ("--with", way)]
+    both = ["--symmetrise", text.run, "--gold", text.gold]
+    result = invoke(text.run, text.source, text.target, *both, *ways)
+    assert links_of(result) == links_of(invoke(text.run, text.source, text.target, *both, *ways[:2]))
+    links = {name: int(cells(result, name)[0]) for name in ("run", "run, turned", "both, union", "both, intersection")}
+    assert links["both, union"] + links["both, intersection"] == links["run"] + links["run, turned"]
+    gold, lines = read_links(text.gold, base=0).links, text.lines()
+    turned = Translator.load(text.run, "cpu").align(*lines[::-1])
+    products = [one.matrix() * two.matrix().T for one, two in zip(text.aligned(), turned, strict=True)]
+    assert cells(result, "both, product")[2] == f"{saer(products, gold).value:.2f}"
+    assert cells(result, "both, union", "fed")[2] == "–"
+
+
+ODD = [
+    "",
+    "a b",
+    " ",
+    "a\r",
+    "a\u2028b c",
+    "\x85",
+    "\ufeffa b",
+    "a\u3000b",
+    " a  b ",
+    "a " * 1000,
+    "zzz \u0000 \u200b",
+    "\t",
+    "a",
+]
+
+
+def test_n_lines_in_n_lines_out(text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty and blank lines, every character that somebody takes for the end of a line, a mark of byte order, a
+    thousand words; every line beside itself and three others. In other portions, so with other padding, the attention
+    is the same."""
+    sources = ODD * 4
+    targets = [line for shift in (0, 1, 4, 9) for line in ODD[shift:] + ODD[:shift]]
+    for name, lines in (("source", sources), ("target", targets)):
+        (tmp_path / name).write_bytes(("\ufeff" + "\n".join(lines) + "\n").encode())
+    given = tmp_path / "source", tmp_path / "target"
+    whole = invoke(text.run, *given, "--matrix", tmp_path / "out.npz")
+    links = links_of(whole)
+    assert len(links) == len(sources)
+    for found, matrix, one, two in zip(links, read_matrices(tmp_path / "out.npz"), sources, targets, strict=True):
+        assert matrix.shape == (len(two.split()), len(one.split()))
+        assert all(i < matrix.shape[1] and j < matrix.shape[0] for i, j in found.sure)
+        if one.isascii() and two.isascii() and "\0" not in one + two and one.strip():  # no word without a piece
+            assert {j for _, j in found.sure} == set(range(len(two.split())))
+    monkeypatch.setattr(align, "CHUNK", 7)
+    links_of(invoke(text.run, *given, "--matrix", tmp_path / "portions.npz"))
+    for one, two in zip(*(read_matrices(tmp_path / name) for name in ("out.npz", "portions.npz")), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+MEASURE = """\
+import re, sys
+import nmt.cli.align
+class Counting:
+    lines = 0
+    def write(self, text): Counting.lines += text.count("\\n")
+    def flush(self): pass
+out, sys.stdout = sys.stdout, Counting()
+nmt.cli.align.main(sys.argv[1:], standalone_mode=False)
+peak = re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())
+print(Counting.lines, peak[1], file=out)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+def test_memory_does_not_grow_with_the_text(text: Text, tmp_path: Path) -> None:
+    """Fifteen portions take what two take, or little more; the matrices, were they held, would take 40 MiB."""
+    peaks = {}
+    for count in (200, 1500):
+        for name, line in (("source", "a b c d e f g h " * 8), ("target", "h g f e d c b a " * 8)):
+            write_lines(tmp_path / name, [line] * count)
+        arguments = [text.run, tmp_path / "source", tmp_path / "target", "--matrix", tmp_path / "out.npz"]
+        script = MEASURE.replace("import nmt.cli.align", "import nmt.cli.align; nmt.cli.align.CHUNK = 100")
+        done = subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments), "--device", "cpu"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        lines, peak = map(int, done.stdout.split())
+        assert lines == count
+        peaks[count] = peak / 1024
+    held = 1500 * 64 * 64 * 8 / 2**20
+    assert peaks[1500] - peaks[200] < 0.5 * held, peaks
 
 
 def test_empty_lines_stay_in_their_place(text: Text, tmp_path: Path) -> None:
@@ -157,9 +264,23 @@ def test_an_aligner_stands_in_the_same_table(text: Text, tmp_path: Path, monkeyp
     common = ["--gold", text.gold, "--method", "eflomal", "--learn", text.source, text.target, "--with", "union"]
     result = invoke(text.run, text.source, text.target, *common)
     assert len(links_of(result)) == 5
-    assert cells(result, "eflomal")[0] == cells(result, "eflomal, turned")[0] == "5"
-    assert cells(result, "eflomal, both")[0] == "10"
-    assert cells(result, "eflomal, both")[2] == "–"
+    assert cells(result, "eflomal", "–")[0] == cells(result, "eflomal, turned", "–")[0] == "5"
+    assert cells(result, "eflomal, union", "–")[0] == "10"
+    assert cells(result, "eflomal, union", "–")[2] == "–"
+
+
+@pytest.mark.parametrize("method", ALIGNERS)
+def test_an_aligner_that_is_installed_aligns(method: str) -> None:
+    """Two languages that differ in their words alone, so that a real aligner must find the diagonal."""
+    if shutil.which(ALIGNERS[method].program) is None:
+        pytest.skip(f"{ALIGNERS[method].program} is not installed")
+    draw = random.Random(1)
+    sources = [[draw.choice("abcdefghijklmnop") for _ in range(draw.randint(3, 8))] for _ in range(400)]
+    pairs = [(" ".join(words), " ".join(word.upper() for word in words)) for words in sources]
+    gold = [Links((i, i) for i in range(len(words))) for words in sources]
+    for found in align_by(method, [*pairs[:50], ("", "A")], pairs[50:]):
+        assert found.pop() == Links()
+        assert aer(found, gold[:50]).value < 5
 
 
 def test_an_aligner_that_fails_is_told_with_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
-from nmt.formats import READERS, WRITERS, from_heads, one_matrix
+from nmt.formats import READERS, WRITERS, from_heads, from_json, one_matrix
 from nmt.links import Links
 
 SOURCE = "我 喜欢 苹果\n谢谢\n"
@@ -236,6 +236,36 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
     whole = {"json": lambda one: one, "npz": lambda one: Alignment(one.source, one.target, None, one.between_words())}
     wanted = [whole.get(name, lambda one: Alignment(one.source, one.target, one.links))(one) for one in sentences]
     assert found == wanted
+
+
+@settings(max_examples=50)
+@given(sentences=st.lists(linked(), min_size=1, max_size=4), base=st.sampled_from(["pharaoh", "talp"]))
+def test_pharaoh_in_is_pharaoh_out(tmp_path_factory: pytest.TempPathFactory, sentences: list, base: str) -> None:
+    """To the byte, where the links of a line are in order, as ours are; with the same links where they are not."""
+    folder = tmp_path_factory.mktemp("pharaoh")
+    for side in ("source", "target"):
+        (folder / side).write_text("".join(" ".join(getattr(one, side)) + "\n" for one in sentences), encoding="utf-8")
+    first = 0 if base == "pharaoh" else 1
+    rows = [
+        [f"{i + first}{'-' if (i, j) in one.links.sure else 'p'}{j + first}" for i, j in sorted(one.links.possible)]
+        for one in sentences
+    ]
+    for order in (1, -1):
+        text = "".join(" ".join(row[::order]) + "\n" for row in rows)
+        (folder / "in").write_text(text, encoding="utf-8")
+        WRITERS[base](folder / "out", READERS[base].read(folder / "in", folder / "source", folder / "target"))
+        written = (folder / "out").read_text(encoding="utf-8")
+        assert [sorted(line.split(" ")) for line in written.split("\n")] == [
+            sorted(line.split(" ")) for line in text.split("\n")
+        ]
+        assert order < 0 or written == text
+
+
+@given(linked())
+def test_a_line_of_json_comes_back(one: Alignment) -> None:
+    assert from_json(one.to_json()) == one
+    with pytest.raises(InputError, match="alignment: no alignment in JSON"):
+        from_json(one.to_json()[1:])
 
 
 def test_links_are_needed_to_write_links(tmp_path: Path) -> None:

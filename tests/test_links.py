@@ -14,7 +14,9 @@ from nmt.links import (
     argmax_links,
     check_matrix,
     format_links,
+    links_above,
     links_of_lines,
+    matrix_of_links,
     parse_links,
     pieces_to_words,
     read_links,
@@ -46,6 +48,13 @@ def test_a_pharaoh_line_is_read_and_written():
 @given(LINKS, st.integers(0, 1))
 def test_a_pharaoh_line_comes_back(links, base):
     assert parse_links(format_links(links, base), base=base) == links
+
+
+@given(LINKS)
+def test_links_as_a_matrix_and_back(links):
+    matrix = matrix_of_links(links, target_words=31, source_words=32)
+    assert matrix.shape == (31, 32)
+    assert links_above(matrix, 0.5) == Links(links.possible)
 
 
 @settings(max_examples=25)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 import numpy as np
@@ -27,11 +27,12 @@ from nmt.text import read_parallel
 from nmt.version import VERSION
 
 if TYPE_CHECKING:
-    from nmt.translator import Translator
+    from nmt.translator import Translation, Translator
 
 # Pairs read, sorted by length and forced together: enough to fill batches, few enough to stream.
 CHUNK = 1000
 METHODS = [*SYMMETRISATIONS, "product"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 
 
 @dataclass
@@ -39,18 +40,21 @@ class Judged:
     """One way to align: its statistics against gold, added up over the sentences."""
 
     name: str
+    reading: str = "–"  # a dash where there is no attention to read
     hard: Array = field(default_factory=lambda: np.zeros(4))
     soft: Array | None = None  # None where there is no attention
 
-    def add(self, links: Sequence[Links], gold: Sequence[Links]) -> None:
-        """Hard links of some sentences."""
-        self.hard = self.hard + Aer().statistics(Output(links=links, gold=gold)).sum(axis=0)
+    def add(self, alignments: Sequence[Alignment], gold: Sequence[Links]) -> None:
+        """The hard links of some sentences, and their attention where they have any."""
+        self.add_links([_links(one) for one in alignments], gold)
+        if alignments[0].weight_TS is not None:
+            output = Output(weights=[one.between_words() for one in alignments], gold=gold)
+            before = np.zeros(4) if self.soft is None else self.soft
+            self.soft = before + Saer().statistics(output).sum(axis=0)
 
-    def add_weights(self, alignments: Sequence[Alignment], gold: Sequence[Links]) -> None:
-        """The attention of some sentences."""
-        output = Output(weights=[one.between_words() for one in alignments], gold=gold)
-        before = np.zeros(4) if self.soft is None else self.soft
-        self.soft = before + Saer().statistics(output).sum(axis=0)
+    def add_links(self, links: Sequence[Links], gold: Sequence[Links]) -> None:
+        """Hard links alone."""
+        self.hard = self.hard + Aer().statistics(Output(links=links, gold=gold)).sum(axis=0)
 
 
 class Reader:
@@ -70,7 +74,7 @@ class Reader:
 
     def take_best(self, sources: Sequence[str], targets: Sequence[str], gold: Sequence[Links]) -> None:
         """Read where gold links like it best, and tell what they think of every head on standard error."""
-        readings: tuple[Reading, ...] = ("produced", "fed") if self.asked is None else (self.asked,)
+        readings = READINGS if self.asked is None else (self.asked,)
         heads = best_head(self.translator, sources, targets, gold, readings)
         table = Table(title=f"{self.run.name}: AER % ↓ of every head")
         for heading in ("layer", "head", *readings):
@@ -82,10 +86,9 @@ class Reader:
         if len(heads.aer) > len(readings):  # there is something to choose from
             self.translator = self._load((heads.best.layer, heads.best.head))
 
-    def aligned(self, pairs: Sequence[tuple[str, ...]]) -> list[Alignment]:
-        """The attention between words, without the ends, and the links made from it."""
-        said = self.translator.align([one for one, _ in pairs], [two for _, two in pairs])
-        return [Alignment.of(one).read(self.reading).to_words(*words_of(one)).ends("drop").hard() for one in said]
+    def say(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
+        """The targets as the run is forced to say them."""
+        return self.translator.align(sources, targets)
 
 
 @click.command(cls=Command)
@@ -94,11 +97,17 @@ class Reader:
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--symmetrise", "other", metavar="RUN2", type=click.Path(path_type=Path), help="A run of the other way.")
 @click.option(
-    "--with", "way", type=click.Choice(METHODS), default="grow-diag", show_default=True, help="How both become one."
+    "--with",
+    "ways",
+    multiple=True,
+    type=click.Choice(METHODS),
+    default=["grow-diag"],
+    show_default=True,
+    help="How both become one; given again, the table compares, and the first is printed.",
 )
 @click.option(
     "--reading",
-    type=click.Choice(["produced", "fed"]),
+    type=click.Choice(READINGS),
     show_default="produced, or the better one with --head best",
     help="The step at which a word's attention is read.",
 )
@@ -108,7 +117,7 @@ class Reader:
     help="Read this layer and head of a Transformer, a layer's mean, the mean of all, or what --gold likes best.",
 )
 @click.option("--matrix", type=click.Path(path_type=Path), help="Write attention between words here (.npz or .json).")
-@click.option("-g", "--gold", type=click.Path(path_type=Path), help="Gold links: print AER and SAER at the end.")
+@click.option("-g", "--gold", type=click.Path(path_type=Path), help="Gold links: print AER and SAER of both readings.")
 @click.option("--gold-base", type=click.IntRange(0, 1), help="What the gold links count from, where it does not show.")
 @click.option("--method", "methods", multiple=True, type=click.Choice(list(ALIGNERS)), help="Compare this aligner too.")
 @click.option(
@@ -121,7 +130,7 @@ def main(
     source: Path,
     target: Path,
     other: Path | None,
-    way: str,
+    ways: tuple[str, ...],
     reading: Reading | None,
     head: str | None,
     matrix: Path | None,
@@ -159,28 +168,36 @@ def main(
         forward.take_best(sources, targets, known)
         if backward is not None:
             backward.take_best(targets, sources, [one.turned() for one in known])
-    rows = [Judged(run.name)]
-    if other is not None:
-        rows += [Judged(f"{other.name}, turned"), Judged(f"both, {way}")]
+    rows: dict[tuple[str, str], Judged] = {}
+    chosen = forward.reading, (forward if backward is None else backward).reading
+    # With gold links every direction is judged in both readings.
+    both_readings = dict.fromkeys([(each, each) for each in READINGS if known is not None] + [chosen])
 
     def said() -> Iterator[Alignment]:
         pairs, number = read_parallel(source, target), 0
         while chunk := list(islice(pairs, CHUNK)):
-            columns = [forward.aligned(chunk)]
-            if backward is not None:
-                turned = [(two, one) for one, two in chunk]
-                columns.append([one.turned() for one in backward.aligned(turned)])
-                columns.append([symmetrised(one, two.turned(), way) for one, two in zip(*columns, strict=True)])
+            sources, targets = [one for one, _ in chunk], [two for _, two in chunk]
+            there = forward.say(sources, targets)
+            back = None if backward is None else backward.say(targets, sources)
+            columns: dict[tuple[str, str], list[Alignment]] = {}
+            for one, two in both_readings:
+                reading_of_both = one if one == two else f"{one}, {two}"
+                best = first = columns[run.name, one] = _between_words(there, one)
+                if other is not None and back is not None:
+                    turned = [each.turned() for each in _between_words(back, two)]
+                    columns[f"{other.name}, turned", two] = turned
+                    for way in ways:
+                        columns[f"both, {way}", reading_of_both] = _both(first, turned, way)
+                    best = columns[f"both, {ways[0]}", reading_of_both]
+                if (one, two) == chosen:
+                    read = list(zip(first, best, strict=True))
             if known is not None:
-                wanted = known[number : number + len(chunk)]
-                for row, column in zip(rows, columns, strict=True):
-                    row.add([_links(one) for one in column], wanted)
-                    if column[0].weight_TS is not None:
-                        row.add_weights(column, wanted)
+                for key, column in columns.items():
+                    rows.setdefault(key, Judged(*key)).add(column, known[number : number + len(chunk)])
             number += len(chunk)
-            for one, best in zip(columns[0], columns[-1], strict=True):
-                click.echo(format_links(_links(best)))
-                yield one if best.weight_TS is None else best
+            for attention, links in read:
+                click.echo(format_links(_links(links)))
+                yield attention if links.weight_TS is None else links
 
     if matrix is None:
         for _ in said():
@@ -188,9 +205,18 @@ def main(
     else:
         write_matrices(matrix, (one.between_words() for one in said()))
     if known is not None:
-        for method in methods:
-            rows += _judged_method(method, way, source, target, learn, known)
-        _print(rows)
+        others = [row for method in methods for row in _judged_method(method, ways, source, target, learn, known)]
+        _print([*rows.values(), *others])
+
+
+def _between_words(said: Sequence[Translation], reading: Reading) -> list[Alignment]:
+    """The attention between words, without the ends, and the links made from it."""
+    return [Alignment.of(one).read(reading).to_words(*words_of(one)).ends("drop").hard() for one in said]
+
+
+def _both(forward: Sequence[Alignment], turned: Sequence[Alignment], way: str) -> list[Alignment]:
+    """One of two directions, the second with source and target in each other's place."""
+    return [symmetrised(one, two.turned(), way) for one, two in zip(forward, turned, strict=True)]
 
 
 def _links(alignment: Alignment) -> Links:
@@ -200,28 +226,36 @@ def _links(alignment: Alignment) -> Links:
 
 
 def _judged_method(
-    method: str, way: str, source: Path, target: Path, learn: tuple[Path, Path] | None, known: Sequence[Links]
+    method: str,
+    ways: Sequence[str],
+    source: Path,
+    target: Path,
+    learn: tuple[Path, Path] | None,
+    known: Sequence[Links],
 ) -> list[Judged]:
     pairs = [(one, two) for one, two in read_parallel(source, target)]
     more: Iterable[tuple[str, str]] = ((one, two) for one, two in read_parallel(*learn)) if learn else ()
     forward, backward = align_by(method, pairs, more)
-    combine = SYMMETRISATIONS["grow-diag" if way == "product" else way]
-    both = [combine(one, two) for one, two in zip(forward, backward, strict=True)]
+    columns = {method: forward, f"{method}, turned": backward}
+    for way in [way for way in ways if way in SYMMETRISATIONS] or ["grow-diag"]:  # links have no product
+        both = [SYMMETRISATIONS[way](one, two) for one, two in zip(forward, backward, strict=True)]
+        columns[f"{method}, {way}"] = both
     rows = []
-    for name, links in (("", forward), (", turned", backward), (", both", both)):
-        rows.append(Judged(method + name))
-        rows[-1].add(links, known)
+    for name, links in columns.items():
+        rows.append(Judged(name))
+        rows[-1].add_links(links, known)
     return rows
 
 
 def _print(rows: Iterable[Judged]) -> None:
     table = Table()
     table.add_column("alignment")
+    table.add_column("reading")
     for heading in ("links", "AER % ↓", "SAER % ↓"):
         table.add_column(heading, justify="right")
     for row in rows:
         soft = "–" if row.soft is None else f"{Saer().values(row.soft)[0]:.2f}"
-        table.add_row(Text(row.name), str(int(row.hard[2])), f"{Aer().values(row.hard)[0]:.2f}", soft)
+        table.add_row(Text(row.name), row.reading, str(int(row.hard[2])), f"{Aer().values(row.hard)[0]:.2f}", soft)
     Console(stderr=True, highlight=False).print(table)
 
 

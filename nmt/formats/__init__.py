@@ -17,7 +17,7 @@ from nmt.formats.fairseq import read_fairseq
 from nmt.formats.huggingface import from_heads, one_matrix, read_huggingface
 from nmt.formats.marian import read_marian
 from nmt.formats.opennmt import read_debug, read_report_align
-from nmt.formats.own import read_json, write_json, write_naacl_links, write_npz, write_pharaoh, write_talp
+from nmt.formats.own import from_json, read_json, write_json, write_naacl_links, write_npz, write_pharaoh, write_talp
 from nmt.formats.pharaoh import read_naacl, read_pharaoh, read_simalign, read_talp
 from nmt.formats.sockeye import read_nematus, read_sockeye, read_sockeye_links
 
@@ -53,4 +53,4 @@ WRITERS: dict[str, Callable[[File, Iterable[Alignment]], None]] = {
     "npz": write_npz,
 }
 
-__all__ = ["READERS", "WRITERS", "Format", "from_heads", "one_matrix"]
+__all__ = ["READERS", "WRITERS", "Format", "from_heads", "from_json", "one_matrix"]

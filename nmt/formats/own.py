@@ -12,30 +12,39 @@ from nmt.links import Links, write_links, write_matrices, write_naacl
 from nmt.text import write_lines
 
 
+def from_json(line: str, where: str = "alignment") -> Alignment:
+    """The alignment of a line that :meth:`nmt.alignment.Alignment.to_json` wrote; ``where`` is what errors call it."""
+    try:
+        value = json.loads(line)
+        version, sides = value["format"], [value["source"], value["target"]]
+        if not all(isinstance(word, str) for side in sides for word in side):
+            raise TypeError
+        links = None
+        if "sure" in value:
+            links = Links(*([(int(i), int(j)) for i, j in value[kind]] for kind in ("sure", "possible")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError(f"{where}: no alignment in JSON (format, source, target, weights, sure, possible)") from None
+    if version != FORMAT:
+        raise InputError(f"{where}: format {version!r}, known is {FORMAT}; a newer version of this package wrote it")
+    try:
+        return Alignment(*sides, links, value.get("weights"))
+    except (ValueError, InputError) as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def read_json(path: File, source: File | None = None, target: File | None = None) -> Iterator[Alignment]:
     """What :func:`write_json` wrote: all that an alignment holds. Texts that are given replace its words."""
     for number, line, before, after in with_texts(path, source, target):
         where = f"{path}, line {number}"
+        held = from_json(line, where)
         try:
-            value = json.loads(line)
-            version, sides = value["format"], [value["source"], value["target"]]
-            if not all(isinstance(word, str) for side in sides for word in side):
-                raise TypeError
-            links = None
-            if "sure" in value:
-                links = Links(*([(int(i), int(j)) for i, j in value[kind]] for kind in ("sure", "possible")))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise InputError(
-                f"{where}: no alignment in JSON (format, source, target, weights, sure, possible)"
-            ) from None
-        if version != FORMAT:
-            raise InputError(
-                f"{where}: format {version!r}, known is {FORMAT}; a newer version of this package wrote it"
+            yield Alignment(
+                held.source if before is None else before,
+                held.target if after is None else after,
+                held.links,
+                held.weight_TS,
             )
-        words = [given if given is not None else side for given, side in zip((before, after), sides, strict=True)]
-        try:
-            yield Alignment(words[0], words[1], links, value.get("weights"))
-        except (ValueError, InputError) as error:
+        except ValueError as error:
             raise InputError(f"{where}: {error}") from None
 
 
