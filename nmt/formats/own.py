@@ -27,7 +27,7 @@ def from_json(line: str, where: str = "alignment") -> Alignment:
     if version != FORMAT:
         raise InputError(f"{where}: format {version!r}, known is {FORMAT}; a newer version of this package wrote it")
     try:
-        return Alignment(*sides, links, value.get("weights"))
+        return Alignment(sides[0], sides[1], links, value.get("weights"))
     except (ValueError, InputError) as error:
         raise InputError(f"{where}: {error}") from None
 
