@@ -32,7 +32,7 @@ FLOORS: dict[float, str] = {
     4.5: "ensemble",
     5: "losses search optim",
     5.5: "flow",
-    6: "recipe report pictures journal",
+    6: "recipe report pictures page journal",
     6.5: "preparation",
     7: "checkpoint",
     8: "translator variance",
@@ -53,6 +53,7 @@ WITHIN = {
     "formats": ["base", "*", "__init__"],
     "losses": ["base", "*", "__init__"],
     "search": ["penalties blocking", "base", "*", "__init__"],
+    "page": ["base weights", "*", "data", "document", "__init__"],
     "metrics": ["base tokens", "spans significance", "*", "comparison", "__init__"],
     "cli": ["common tables", "*", "__init__"],
 }
@@ -71,6 +72,7 @@ WITHOUT_TORCH = [
     "nmt.readings",
     "nmt.heads",
     "nmt.pictures",
+    "nmt.page",
 ]
 
 

@@ -21,11 +21,11 @@ from nmt.cli.tables import (
     tsv_lines,
 )
 from nmt.errors import InputError
-from nmt.metrics import METRICS, Metric, Output, build
+from nmt.metrics import METRICS, Metric, Output, build, for_text
 from nmt.metrics.comparison import Comparison, System, compare
 from nmt.metrics.reading import Reader, is_run, read_run
 from nmt.metrics.repetition import SHORT
-from nmt.metrics.tokens import TOKENIZERS, choose
+from nmt.metrics.tokens import TOKENIZERS
 from nmt.version import VERSION
 
 FORMAT = 1  # of the JSON output
@@ -158,14 +158,8 @@ def _distinct(groups: Sequence[tuple[str, list[str]]]) -> list[tuple[str, list[s
 
 def _metrics(names: Sequence[str] | None, output: Output, settings: dict[str, Any]) -> list[Metric]:
     """The metrics asked for, or what the data allow; tokenisers chosen by the text where none is named."""
-    chosen = dict(settings)
-    sample = (output.references or [output.hypotheses or ()])[0]
-    named = chosen.pop("src_tokenize") or ("none" if chosen["tokenize"] == "none" else None)
-    chosen["source_tokenize"] = named or choose(output.sources or ())
-    chosen["tokenize"] = chosen["tokenize"] or choose(sample)
-    if chosen["lowercase"] is None:
-        del chosen["lowercase"]
-    return [build(name, **chosen) for name in names or _possible(output)]
+    chosen = {key: value for key, value in settings.items() if (key, value) != ("lowercase", None)}
+    return [*for_text(names or _possible(output), output, chosen).values()]
 
 
 def _possible(output: Output) -> list[str]:

@@ -10,6 +10,7 @@ links or attention matrices and returns a :class:`nmt.score.Score`::
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
@@ -32,6 +33,7 @@ from nmt.metrics.omission import Cdr, Drop, cdr, drop
 from nmt.metrics.over_under import Otem, Utem, otem, utem
 from nmt.metrics.overlap import Bleu, Chrf, Ter, bleu, chrf, ter
 from nmt.metrics.repetition import Ngrr, Rep, Tng, ngrr, rep, tng
+from nmt.metrics.tokens import choose
 
 METRICS: dict[str, type[Metric]] = {
     "bleu": Bleu,
@@ -69,6 +71,7 @@ __all__ = [
     "drop",
     "entropy",
     "f1",
+    "for_text",
     "ignored",
     "ngrr",
     "nothing",
@@ -93,3 +96,16 @@ def build(name: str, **settings: Any) -> Metric:
     known = {field.name for field in fields(metric)}
     built: Metric = metric(**{key: value for key, value in settings.items() if key in known})
     return built
+
+
+def for_text(names: Sequence[str], output: Output, settings: Mapping[str, Any]) -> dict[str, Metric]:
+    """The metrics of these names, with tokenisers chosen by the text where ``settings`` name none (or None).
+
+    A ``tokenize`` of ``none`` goes for the source as well, unless ``src_tokenize`` says otherwise.
+    """
+    chosen = dict(settings)
+    sample = (output.references or [output.hypotheses or ()])[0]
+    named = chosen.pop("src_tokenize", None) or ("none" if chosen.get("tokenize") == "none" else None)
+    chosen["source_tokenize"] = named or choose(output.sources or ())
+    chosen["tokenize"] = chosen.get("tokenize") or choose(sample)
+    return {name: build(name, **chosen) for name in names}

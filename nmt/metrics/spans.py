@@ -41,7 +41,7 @@ def _common(words: Sequence[str], first: int, second: int) -> int:
     return length
 
 
-def _occurrences(words: Sequence[str], span: Sequence[str]) -> int:
+def occurrences(words: Sequence[str], span: Sequence[str]) -> int:
     """How often a span comes in a text without overlapping itself."""
     count = start = 0
     while start + len(span) <= len(words):
@@ -54,7 +54,7 @@ def _occurrences(words: Sequence[str], span: Sequence[str]) -> int:
 def _repeated(words: Sequence[str], spans: Sequence[Span]) -> dict[tuple[str, ...], int]:
     """The different spans in order, and how often each occurs, also inside of longer ones."""
     texts = dict.fromkeys(tuple(words[start:end]) for start, end in spans)
-    return {text: _occurrences(words, text) for text in texts}
+    return {text: occurrences(words, text) for text in texts}
 
 
 def repetition_marks(output: Output, sentence: int, tokenize: str, source_tokenize: str, lowercase: bool) -> Marks:
@@ -68,7 +68,7 @@ def repetition_marks(output: Output, sentence: int, tokenize: str, source_tokeni
     source_spans = [] if source is None else repeated_spans(source)
     notes = []
     for span, count in _repeated(words, spans).items():
-        also = max((_occurrences(reference, span) for reference in references), default=0)
+        also = max((occurrences(reference, span) for reference in references), default=0)
         notes.append(f"“{' '.join(span)}” ×{count}" + (f", also in the reference ×{also}" if also > 1 else ""))
     if source is not None and source_spans:
         repeated = (f"“{' '.join(span)}” ×{count}" for span, count in _repeated(source, source_spans).items())
