@@ -89,6 +89,13 @@ def listed(page: Page) -> list[int]:
     return found
 
 
+def wait_for(page: Page, sentences: int) -> None:
+    """Until so many sentences are listed: what is looked for is looked for a moment after the last letter."""
+    from playwright.sync_api import expect  # waits without evaluating text, which the page's policy forbids
+
+    expect(page.locator("#list > li")).to_have_count(sentences, timeout=PATIENCE)
+
+
 def column(key: str, system: int) -> list[float]:
     found = {one.key: one for one in measure(section(), QUICK).columns}[key].values[system]
     assert found is not None
@@ -130,16 +137,19 @@ def test_sentences_are_filtered(opened: Open) -> None:
     page = opened()
     page.select_option("#sort", "place")
     page.fill("#find", "T54W1  s54")  # two words, whatever their case, in whichever text
-    page.wait_for_function("document.querySelectorAll('#list > li').length === 1")
+    wait_for(page, 1)
     assert listed(page) == [54]
     assert page.inner_text("#count") == "1 of 120 sentences"
+    page.fill("#find", "")
+    wait_for(page, 50)
     page.fill("#find", "苹果")
-    page.wait_for_function("document.querySelector('#list > li')?.dataset.number === '2'")
+    wait_for(page, 1)
+    assert listed(page) == [2]
     page.fill("#find", "nowhere")
-    page.wait_for_function("document.querySelectorAll('#list > li').length === 0")
+    wait_for(page, 0)
     assert page.inner_text("#count") == "None of 120 sentences is like that."
     page.fill("#find", "")
-    page.wait_for_function("document.querySelectorAll('#list > li').length === 50")
+    wait_for(page, 50)
     page.select_option("#of", label="B <i>")
     page.click("#filters summary")
     page.get_by_label("least omission").fill("20")
@@ -185,7 +195,7 @@ def test_words_are_linked_on_hover(opened: Open) -> None:
     second.locator(".heat").wait_for()
     first.locator(".source .word").nth(1).hover()
     assert first.locator(".target .word.lit").all_inner_texts() == ["t4w1"]
-    assert first.locator(".status").inner_text() == "s4w1 → t4w1 0.75 · covered 0.75×"
+    assert first.locator(".status").inner_text() == "s4w1 → t4w1 0.75 (covered 0.75×)"
     first.locator(".target .word").nth(3).hover()
     assert first.locator(".source .word.lit").all_inner_texts() == ["s4w3"]
     assert first.locator(".heat .labels .on").all_text_contents() == ["t4w3"]
@@ -195,6 +205,7 @@ def test_words_are_linked_on_hover(opened: Open) -> None:
     assert second.locator(".status").inner_text() == "Left out: s4w4"
     assert second.locator(".source .uncovered").all_inner_texts() == ["s4w4"]
     assert second.locator(".bars rect.low").count() == 1
+    second.locator(".cells rect").nth(2).scroll_into_view_if_needed()
     place = second.evaluate(  # the middle of the cell of target word 2 and source word 2
         "card => { const box = card.querySelector('.cells rect:nth-child(3)').getBoundingClientRect();"
         "return [box.x + box.width / 2, box.y + box.height / 2] }"
@@ -272,9 +283,9 @@ def test_everything_by_the_keyboard(opened: Open) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     status = page.locator(".card .status").first
-    assert status.inner_text() == "s4w1 → t4w1 0.75 · covered 0.75×"
+    assert status.inner_text() == "s4w1 → t4w1 0.75 (covered 0.75×)"
     page.keyboard.press("ArrowLeft")
-    assert status.inner_text() == "s4w0 → t4w0 0.75 · covered 0.75×"
+    assert status.inner_text() == "s4w0 → t4w0 0.75 (covered 0.75×)"
     page.keyboard.press("t")  # the translation
     page.keyboard.press("ArrowRight")
     assert status.inner_text() == "t4w0 ← s4w0 0.75"
@@ -290,9 +301,9 @@ def test_everything_by_the_keyboard(opened: Open) -> None:
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "find"
     page.keyboard.type("t40w0 jk?")  # letters, not commands
-    page.wait_for_function("document.querySelectorAll('#list > li').length === 0")
+    wait_for(page, 0)
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelectorAll('#list > li').length === 50")
+    wait_for(page, 50)
     page.keyboard.press("?")
     assert page.locator("dialog[open]").count() == 1
     page.keyboard.press("j")
@@ -374,7 +385,7 @@ def test_a_script_in_a_sentence_is_a_text(opened: Open) -> None:
     for text in (".card .source", ".card .target", ".row[data-number='0'] .source .text"):
         assert page.locator(text).first.text_content() == SCRIPT
     page.fill("#find", "<script>window.harmed")
-    page.wait_for_function("document.querySelectorAll('#list > li').length === 1")
+    wait_for(page, 1)
     assert page.evaluate("window.harmed") is None
     assert page.evaluate("[document.scripts.length, document.images.length]") == [2, 0]
     assert page.locator("thead th").all_inner_texts()[1:3] == ["A", "B <i>"]
@@ -391,8 +402,13 @@ def test_from_right_to_left_and_chinese(opened: Open) -> None:
     assert last is not None
     assert first["x"] > last["x"]
     assert page.locator(".card .text.target").first.evaluate("one => getComputedStyle(one).direction") == "ltr"
+    line.locator(".word").first.click()  # our own sentence runs from left to right around it
+    status = page.locator(".card .status").first
+    assert status.text_content() == f"{ARABIC.split()[0]} → the 0.75 (covered 0.75×)"
+    assert status.evaluate("one => getComputedStyle(one).direction") == "ltr"
+    assert status.locator("bdi").all_text_contents() == [ARABIC.split()[0], "the"]
     page.keyboard.press("j")
-    page.locator(".card .columns, .card .heat").first.wait_for()
+    page.locator(".card .heat").first.wait_for()
     assert page.locator(".card .text.source").first.text_content() == CHINESE
 
 

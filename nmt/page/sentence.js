@@ -8,7 +8,7 @@ class Card {
     const alignment = own ? system.own : system.forced;
     Object.assign(this, { section, number, system, alignment });
     this.uncovered = alignment?.uncovered[number] ?? [];
-    this.status = make("p", { class: "status", role: "status", "aria-live": "polite", dir: "auto" });
+    this.status = make("p", { class: "status", role: "status", "aria-live": "polite" });
     this.map = make("div", { class: "map", role: "region", tabindex: 0, "aria-label": `Heat map of ${system.name}` });
     this.source = section.sources && alignment ? this.line("source", "Source", section.sources, this.uncovered) : null;
     this.target = target ? this.line("target", own ? "Translation" : "Reference, forced", target) : null;
@@ -63,28 +63,29 @@ class Card {
     this.heat.svg.addEventListener("click", pointed);
     this.heat.svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.clear());
     const left = this.uncovered.map((word) => this.source.texts[word]);
-    this.rest = left.length ? `Left out: ${left.join(", ")}` : "Every source word is covered.";
+    this.rest = left.length ? ["Left out: ", ...between(left.map(word), " · ")] : ["Every source word is covered."];
     this.say(null);
   }
 
   /** Point at a word of one side: it, and all words of the other side that it is linked to. */
-  point(side, word, reveal = false) {
+  point(side, at, reveal = false) {
     if (!this.grid) return;
     const other = side === "source" ? "target" : "source";
-    const partners = this.grid.partners(side, word);
-    this.paint({ [side]: [[word, 1]], [other]: partners });
-    this.heat.point({ [side]: word });
-    if (reveal) this.heat.reveal({ [side]: word, [other]: partners[0]?.[0] ?? -1 });
+    const partners = this.grid.partners(side, at);
+    this.paint({ [side]: [[at, 1]], [other]: partners });
+    this.heat.point({ [side]: at });
+    if (reveal) this.heat.reveal({ [side]: at, [other]: partners[0]?.[0] ?? -1 });
     const arrow = side === "source" ? "→" : "←";
-    const told = partners.map(([n, weight]) => `${this[other].texts[n]}${this.alignment.soft ? ` ${weight.toFixed(2)}` : ""}`);
-    const coverage = side === "source" ? ` · covered ${this.grid.coverage[word].toFixed(2)}×` : "";
-    this.say(`${this[side].texts[word]} ${arrow} ${told.join(", ") || "nothing"}${coverage}`);
+    const told = partners.map(([n, weight]) => [word(this[other].texts[n]), this.alignment.soft ? ` ${weight.toFixed(2)}` : ""]);
+    const coverage = side === "source" ? ` (covered ${this.grid.coverage[at].toFixed(2)}×)` : "";
+    this.say([word(this[side].texts[at]), ` ${arrow} `, ...(told.length ? between(told, " · ").flat() : ["nothing"]), coverage]);
   }
 
   cross({ source, target }) {
     this.paint({ source: [[source, 1]], target: [[target, 1]] });
     this.heat.point({ source, target });
-    this.say(`${this.target.texts[target]} ← ${this.source.texts[source]} ${this.grid.at(target, source).toFixed(2)}`);
+    const weight = ` ${this.grid.at(target, source).toFixed(2)}`;
+    this.say([word(this.target.texts[target]), " ← ", word(this.source.texts[source]), weight]);
   }
 
   clear() {
@@ -104,10 +105,16 @@ class Card {
     }
   }
 
-  say(text) {
-    this.status.textContent = text ?? this.rest ?? " ";
+  say(parts) {
+    this.status.replaceChildren(...(parts ?? this.rest ?? [" "]).map((part) => (typeof part === "string" ? part : part.cloneNode(true))));
   }
 }
+
+/** A word in a sentence of ours, which is read from left to right whatever the word is. */
+const word = (text) => make("bdi", {}, text);
+
+/** The parts with something between them. */
+const between = (parts, mark) => parts.flatMap((part, n) => (n ? [mark, part] : [part]));
 
 function numbersOf(section, number, system) {
   const place = section.systems.indexOf(system);
