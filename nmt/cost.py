@@ -31,9 +31,15 @@ class Costs(NamedTuple):
     memory: tuple[int, ...]  # bytes that tensors held at their peak, beyond the weights
 
     def exponents(self) -> tuple[float, float]:
-        """x of time ∝ length^x and of memory ∝ length^x, by least squares between their logarithms; what does not grow
-        with the length makes them smaller."""
-        return fitted_exponent(self.lengths, self.seconds), fitted_exponent(self.lengths, self.memory)
+        """x of time ∝ length^x and of memory ∝ length^x over the longer half of the lengths, two at least: what short
+        sentences cost is mostly what does not grow."""
+        places = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
+        longer = places[min(len(places) // 2, len(places) - 2) :]
+        time_, memory = (
+            fitted_exponent([self.lengths[place] for place in longer], [costs[place] for place in longer])
+            for costs in (self.seconds, self.memory)
+        )
+        return time_, memory
 
 
 def fitted_exponent(lengths: Sequence[float], costs: Sequence[float]) -> float:

@@ -91,7 +91,8 @@ class MetricByLength(Analysis):
 
     def figures(self, systems: Sequence[Trained]) -> Iterator[Figure]:
         outputs = [[read_run(str(run)) for run in system.runs] for system in systems]
-        for test in outputs[0][0]:
+        shared = [test for test in outputs[0][0] if all(test in one for found in outputs for one in found)]
+        for test in shared:
             curves = [
                 self._curve(one, [out[test] for out in found]) for one, found in zip(systems, outputs, strict=True)
             ]

@@ -52,6 +52,13 @@ def test_the_exponent_of_a_power(power: float) -> None:
     assert fitted_exponent(lengths, shifted) < power
 
 
+def test_the_exponent_is_that_of_the_longer_half() -> None:
+    lengths = (8, 1, 4, 2)
+    assert Costs(lengths, (64.0, 9.0, 16.0, 9.0), (8, 5, 4, 5)).exponents() == pytest.approx((2, 1))
+    assert Costs((4, 2), (16.0, 4.0), (4, 2)).exponents() == pytest.approx((2, 1))
+    assert Costs((4, 2, 1), (16.0, 4.0, 9.0), (4, 2, 9)).exponents() == pytest.approx((2, 1))
+
+
 def test_an_exponent_needs_two_lengths() -> None:
     with pytest.raises(ValueError, match="two lengths"):
         fitted_exponent([4, 4], [1.0, 2.0])

@@ -170,6 +170,24 @@ def test_a_loss_that_is_no_number(tmp_path: Path) -> None:
         learn(a_task(cell="rnn", optimiser={"rate": 1e38}), tmp_path, journal)
 
 
+def test_a_run_of_another_task_is_not_gone_on_with(tmp_path: Path) -> None:
+    text = "problem: adding\nlength: 3\nhidden: 4\nupdates: 2\nbatch: 2\ntests: 2\nthreads: 1\n"
+
+    def run(content: str) -> Any:
+        (tmp_path / "task.yaml").write_text(content)
+        return CliRunner().invoke(main, [str(tmp_path / "task.yaml"), "--run", str(tmp_path / "run")])
+
+    assert run(text).exit_code == 0
+    for other in (text.replace("length: 3", "length: 4"), text.replace("updates: 2", "updates: 1")):
+        result = run(other)
+        assert result.exit_code == 2
+        assert "holds a run of another task; choose another directory, or remove this one" in result.stderr
+    assert run(text.replace("updates: 2", "updates: 3")).exit_code == 0  # longer is no other task
+    end = last_end(tmp_path / "run")
+    assert end is not None
+    assert end["update"] == 3
+
+
 def test_the_command_ends_its_log(tmp_path: Path) -> None:
     (tmp_path / "task.yaml").write_text(
         "problem: copy\nlength: 3\nhidden: 4\nupdates: 2\nbatch: 2\ntests: 2\nthreads: 1\n"

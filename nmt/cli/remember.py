@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nmt.cli.common import INTERRUPTED, Command
+from nmt.errors import InputError
 from nmt.recipe import RECIPE_FILE
 from nmt.settings import dump, load
 from nmt.text import write_lines
@@ -25,7 +26,13 @@ def main(task: Path, run: Path) -> None:
     settings = load(task, MemoryTask)
     run.mkdir(parents=True, exist_ok=True)
     with Journal(run) as journal:
-        write_lines(run / RECIPE_FILE, dump(settings).removesuffix("\n").split("\n"))
+        place = run / RECIPE_FILE
+        if place.exists():
+            before = load(place, MemoryTask)
+            longer = before.model_copy(update={"updates": settings.updates})
+            if before.updates > settings.updates or settings_key(longer) != settings_key(settings):
+                raise InputError(f"{run}: holds a run of another task; choose another directory, or remove this one")
+        write_lines(place, dump(settings).removesuffix("\n").split("\n"))
         try:
             found = learn(settings, run, journal)
         except Interrupted:
