@@ -70,15 +70,15 @@ def growth(recipe: Recipe) -> float:
     return (long - middle) / (middle - short)
 
 
-def test_memory_is_linear_where_nothing_sees_all_and_grows_with_the_weights_of_attention(tmp_path: Path) -> None:
-    """Attention keeps T by S numbers, and Bahdanau's T by S by size of them."""
-    hidden = recipe_of(tmp_path, "model.hidden=4", "model.embedding=4", "model.attention={kind: bahdanau, size: 64}")
-    transformer = recipe_of(
-        tmp_path,
-        "model={kind: transformer, embedding: 4, heads: 2, encoder_layers: 1, decoder_layers: 1, hidden: 512}",
-    )
-    assert growth(hidden) == pytest.approx(4, abs=0.5)
-    assert 2 < growth(transformer) < 3.5
+def test_memory_is_linear_but_for_the_weights_of_attention(tmp_path: Path) -> None:
+    """Attention to the source keeps heads by T by S numbers; the wide layers of the others outweigh one head's."""
+    sizes = "kind: transformer, embedding: 8, encoder_layers: 1, decoder_layers: 1"
+    heads = recipe_of(tmp_path, f"model={{{sizes}, heads: 8, hidden: 8}}")
+    wide = recipe_of(tmp_path, f"model={{{sizes}, heads: 1, hidden: 2048}}")
+    recurrent = recipe_of(tmp_path, "model.hidden=64", "model.attention=general")
+    assert growth(heads) > 3.6
+    assert growth(wide) < 2.5
+    assert growth(recurrent) < 2.5
 
 
 def test_costs_are_of_the_recipes_model(tmp_path: Path) -> None:
