@@ -60,6 +60,7 @@ class Study(Settings):
     trials: Annotated[int, Field(ge=0)] = 1000  # of approximate randomisation
     along: str | None = None  # the axis along x of the plots; null: the last one of numbers, else the last
     plots: Literal["png", "svg"] = "svg"
+    drawn: tuple[str, ...] | None = None  # the numbers of the tables that are drawn; null: all
     analyses: tuple[Annotated[Choice, choice(ANALYSES)], ...] = ()
 
     @field_validator("grid")

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -58,14 +58,14 @@ class Curve(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Curves that are drawn together and make one table; ``logarithmic`` is about both axes."""
+    """Curves that are drawn together and make one table; ``logarithmic`` says which axes are."""
 
     name: str  # of its files
     title: str
     x: str
     y: str
     curves: tuple[Curve, ...]
-    logarithmic: bool = False
+    logarithmic: Literal["none", "y", "both"] = "none"
 
 
 class Analysis:
@@ -80,7 +80,8 @@ class Analysis:
 
 class MetricByLength(Analysis):
     """A metric over the sentences whose source has from one edge to less than the next words (at spaces), for every
-    test set. Lengths at which a test set has fewer than ten sentences are left out."""
+    test set. Lengths at which a test set has fewer than ten sentences are left out, and so is one of a single
+    length."""
 
     FEWEST = 10
 
@@ -97,7 +98,8 @@ class MetricByLength(Analysis):
                 self._curve(one, [out[test] for out in found]) for one, found in zip(systems, outputs, strict=True)
             ]
             title = f"{build(self.metric).columns[0]} by length, {test}"
-            yield Figure(f"{self.metric}-by-length-{test}", title, "source words", self.metric, tuple(curves))
+            if any(len(curve.x) > 1 for curve in curves):
+                yield Figure(f"{self.metric}-by-length-{test}", title, "source words", self.metric, tuple(curves))
 
     def _curve(self, system: Trained, outputs: Sequence[Output]) -> Curve:
         first = outputs[0]
@@ -131,6 +133,7 @@ class GradientByDistance(Analysis):
             "steps before the last",
             "norm, relative to that at the last",
             tuple(map(self._curve, systems)),
+            "y",
         )
 
     def _curve(self, system: Trained) -> Curve:
@@ -168,7 +171,7 @@ class CostByLength(Analysis):
             for system, cost in zip(systems, costs, strict=True):
                 values = tuple(float(one) / (MIB if name == "memory" else 1) for one in cost[number + 1])
                 curves.append(Curve(f"{system.name} (length^{cost.exponents()[number]:.2f})", x, values))
-            yield Figure(f"{name}-by-length", f"{name.capitalize()} by length", "words", label, tuple(curves), True)
+            yield Figure(f"{name}-by-length", f"{name.capitalize()} by length", "words", label, tuple(curves), "both")
 
 
 class TrainingCurve(Analysis):

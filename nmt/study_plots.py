@@ -33,8 +33,9 @@ def draw_curves(path: Path, figure: Figure) -> None:
             linewidth=1.3,
             capsize=3,
         )
-    if figure.logarithmic:
+    if figure.logarithmic == "both":
         axes.set_xscale("log", base=2)
+    if figure.logarithmic != "none":
         axes.set_yscale("log")
     axes.set_xlabel(figure.x, parse_math=False)
     axes.set_ylabel(figure.y, parse_math=False)

@@ -118,7 +118,8 @@ def _tests(study: Study, finished: Mapping[str, list[Run]]) -> Iterator[Section]
     for test in study.tests or there:
         if test not in there:
             raise InputError(f'tests: no run has a test set "{test}"; there are {", ".join(there)}')
-        systems = [System(name, [one[test] for one in found]) for name, found in outputs.items()]
+        having = {name: found for name, found in outputs.items() if all(test in one for one in found)}
+        systems = [System(name, [one[test] for one in found]) for name, found in having.items()]
         recipe = next(runs[0] for runs in finished.values() if runs).settings
         metrics = _metrics(study, systems[0].outputs[0], tokeniser(recipe, systems[0].outputs[0]))
         first = cells(study)[0].name

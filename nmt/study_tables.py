@@ -177,7 +177,8 @@ def _all_figures(findings: Findings) -> Iterator[Figure]:
     """A figure of every number of the tables along the study's axis, then those of the analyses."""
     for section in findings.sections:
         for column in section.columns:
-            if (figure := _along(findings.study, section, column)) is not None:
+            wanted = findings.study.drawn is None or column.name in findings.study.drawn
+            if wanted and (figure := _along(findings.study, section, column)) is not None:
                 yield figure
     yield from findings.figures
 

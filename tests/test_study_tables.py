@@ -30,7 +30,7 @@ metrics: [bleu, ngrr, aer]
 resamples: 200
 trials: 200
 """
-REFERENCES = [f"w{n} x{n} y{n} z{n} end" for n in range(40)]
+REFERENCES = [f"w{n} x{n} y{n} z{n} end{' now' * (n // 20)}" for n in range(40)]  # of five words and of six
 # What each cell says, seed by seed: how many of the sentences are wrong.
 WRONG = {"gru_8": (10, 12), "gru_12": (10, 12), "lstm_8": (35, 36), "lstm_12": (11,), "rnn_8": (9, 13)}
 
@@ -227,8 +227,14 @@ def test_a_plot_has_a_curve_for_each_combination_of_the_other_axes(written: dict
     assert sorted(colour for _, colour in curves) == ["0072b2", "d55e00"]  # rnn has one point alone
 
 
+def test_only_what_is_asked_for_is_drawn(findings: Findings, tmp_path: Path) -> None:
+    study = findings.study.model_copy(update={"drawn": ("BLEU",)})
+    places = write_findings(findings._replace(study=study), tmp_path)
+    assert [place.name for place in places[3:]] == ["study-held-out-bleu.svg"]
+
+
 def test_figures_are_made_once(hand: Hand, tmp_path: Path) -> None:
-    asked = load_study(hand.directory / "study.yaml", ["analyses=[{kind: metric-by-length, edges: [1, 5, 9]}]"])
+    asked = load_study(hand.directory / "study.yaml", ["analyses=[{kind: metric-by-length, edges: [1, 6, 9]}]"])
     study = hand.study.model_copy(update={"analyses": asked.analyses})
     told: list[str] = []
     first = collect("study", study, hand.runs, tmp_path, told.append)
@@ -236,7 +242,18 @@ def test_figures_are_made_once(hand: Hand, tmp_path: Path) -> None:
     assert first.figures == second.figures
     assert told == ["metric-by-length of 5 cells"]
     (figure,) = first.figures
-    assert [curve.x for curve in figure.curves] == [(5.0,)] * 5  # no sentence is shorter
-    scores = [sacrebleu.corpus_bleu(hypotheses(one), [REFERENCES], tokenize="none").score for one in WRONG["gru_8"]]
-    assert figure.curves[0].y == (pytest.approx(statistics.fmean(scores)),)
-    assert figure.curves[0].deviation == (pytest.approx(statistics.stdev(scores)),)
+    assert [curve.x for curve in figure.curves] == [(5.0, 6.0)] * 5
+    for place, part in enumerate((slice(0, 20), slice(20, 40))):
+        scores = [
+            sacrebleu.corpus_bleu(hypotheses(one)[part], [REFERENCES[part]], tokenize="none").score
+            for one in WRONG["lstm_8"]
+        ]
+        assert figure.curves[2].y[place] == pytest.approx(statistics.fmean(scores))
+        assert figure.curves[2].deviation is not None
+        assert figure.curves[2].deviation[place] == pytest.approx(statistics.stdev(scores))
+
+
+def test_a_single_length_is_no_figure(hand: Hand, tmp_path: Path) -> None:
+    asked = load_study(hand.directory / "study.yaml", ["analyses=[{kind: metric-by-length, edges: [1, 6]}]"])
+    study = hand.study.model_copy(update={"analyses": asked.analyses})
+    assert collect("study", study, hand.runs, tmp_path, quiet).figures == ()
