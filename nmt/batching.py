@@ -31,8 +31,10 @@ class Batch(NamedTuple):
     link_BL3: Tensor  # int64, given links: target position, source position, 1 sure or 0 possible; filled up with -1
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        """The same batch on a device; a GPU is not waited for, which takes memory that the system may not move."""
+        pinned = torch.device(device).type == "cuda" and not self.source_BS.is_cuda
+        whence = (tensor.pin_memory() if pinned else tensor for tensor in self)
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in whence))
 
 
 def collate(

@@ -269,10 +269,12 @@ class MarginalDecoder(RecurrentDecoder):
     ) -> Tensor:
         memory = repeat(memory, len(token_BT) // len(memory.valid_BS))  # hypotheses of a sentence share it
         readout_BTSR = self.output_dropout(self.readout.everywhere(output_BTO, embedded_BTD, memory.value_BSE))
-        real_BT = token_BT != PAD  # nothing follows padding
-        readout_NSR, weight_NS = readout_BTSR[real_BT], at_least_float32(seen.weight_BTS[real_BT])
+        real_N = (token_BT != PAD).flatten().nonzero().squeeze(1)  # nothing follows padding; a GPU is waited for once
+        readout_NSR, weight_NS = (
+            one.flatten(0, 1).index_select(0, real_N) for one in (readout_BTSR, at_least_float32(seen.weight_BTS))
+        )
         tiny = torch.finfo(weight_NS.dtype).tiny
-        impossible_NS = ~memory.valid_BS.unsqueeze(1).expand_as(seen.weight_BTS)[real_BT]
+        impossible_NS = ~memory.valid_BS.index_select(0, real_N // token_BT.shape[1])
         log_weight_NS = weight_NS.clamp(min=tiny).log().masked_fill(impossible_NS, -torch.inf)
         rows = max(1, self.CHUNK // (readout_NSR.shape[1] * self.output.out_features))
         pieces = list(zip(torch.split(readout_NSR, rows), torch.split(log_weight_NS, rows), strict=True))
@@ -280,8 +282,8 @@ class MarginalDecoder(RecurrentDecoder):
             log_NV = self.mixture(*pieces[0])
         else:
             log_NV = torch.cat([checkpoint(self.mixture, *piece, use_reentrant=False) for piece in pieces])
-        mask_BT1 = real_BT.unsqueeze(-1)
-        return log_NV.new_zeros(*real_BT.shape, log_NV.shape[-1]).masked_scatter(mask_BT1, log_NV)
+        all_NV = log_NV.new_zeros(token_BT.numel(), log_NV.shape[-1]).index_copy(0, real_N, log_NV)
+        return all_NV.view(*token_BT.shape, -1)
 
     def mixture(self, readout_NSR: Tensor, log_weight_NS: Tensor) -> Tensor:
         """log Σ_i α_i softmax(W t_i + b), (N, V)."""

@@ -28,7 +28,7 @@ _FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPI
 # With threads, or without where these do not load. OpenMP's library is not linked in: torch has loaded its own, and
 # with another one beside it two pools of threads would wait for the same cores.
 _WAYS = ["-fopenmp", "-fopenmp-simd"]
-_WIDE = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+WIDE = {torch.float32: "float", torch.bfloat16: "bfloat16"}  # the types of what is per pair
 
 
 class _Rows(ctypes.Structure):
@@ -42,7 +42,7 @@ class _Rows(ctypes.Structure):
 
 def usable(*tensors: Tensor) -> bool:
     """Whether :func:`run` takes these: on a CPU, in float32 or bfloat16."""
-    return all(one.device.type == "cpu" and one.dtype in _WIDE for one in tensors) and _library() is not None
+    return all(one.device.type == "cpu" and one.dtype in WIDE for one in tensors) and _library() is not None
 
 
 def run(name: str, sizes: tuple[int, int, int, int], *arguments: Tensor, wide: torch.dtype | None = None) -> None:
@@ -50,7 +50,7 @@ def run(name: str, sizes: tuple[int, int, int, int], *arguments: Tensor, wide: t
 
     A tensor of four axes is ``rows``: float32, with an axis of 1 where all share it. Another one is an array.
     """
-    function = getattr(_library(), f"{name}_{_WIDE[wide]}" if wide else name)
+    function = getattr(_library(), f"{name}_{WIDE[wide]}" if wide else name)
     function(*map(ctypes.c_int64, sizes), *map(_argument, arguments))
 
 

@@ -4,43 +4,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from computed import (
+    COMPUTED,
+    GATES,
+    B,
+    E,
+    T,
+    assert_as_by_torch,
+    assert_as_under_autocast,
+    assert_nothing_hides,
+    query,
+)
 from torch import Tensor
 
 from nmt import native
-from nmt.attention.bahdanau import additive
-from nmt.attention.gates import after_gate, exact_gate, of_query, of_source
 from nmt.cells.dropout import Dropout
 from nmt.cells.gru import reset_after
 from nmt.loops import applied
 from nmt.losses.likelihood import _CrossEntropy
 
-B, T, S, E = 3, 2, 5, 37  # E: no multiple of what a processor computes at a time
 there = pytest.mark.skipif(not native.usable(), reason="there is no C compiler here, or what it makes does not load")
-
-
-@contextmanager
-def without_native() -> Iterator[None]:
-    kept = native._library
-    native._library = lambda: None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        native._library = kept
-
-
-def query() -> Tensor:
-    return torch.randn(B, T, E)
-
-
-def source() -> Tensor:
-    return torch.randn(B, S, E)
 
 
 def gru(product_BG: Tensor, h_BH: Tensor, weight_GH: Tensor) -> Tensor:
@@ -49,31 +37,7 @@ def gru(product_BG: Tensor, h_BH: Tensor, weight_GH: Tensor) -> Tensor:
     return reset_after(product_BTG[:, 1], F.linear(h_BH, weight_GH), h_BH)[0]
 
 
-# From what it reads to (B, T, S) or (B, T, S, E): the additive score, and each gate of GAtt and of its inverse.
-Computed = Callable[..., Tensor]
-COMPUTED: dict[str, tuple[Computed, list[Callable[[], Tensor]]]] = {
-    "additive": (additive, [query, source, lambda: torch.randn(E)]),
-    "gatt": (
-        lambda u, qz, kz, qr, kr, h, c: exact_gate(
-            u, qz=of_query(qz), kz=of_source(kz), qr=of_query(qr), kr=of_source(kr), h=of_source(h), c=of_query(c)
-        ),
-        [lambda: torch.randn(E, E) / E**0.5, query, source, query, source, source, query],
-    ),
-    "gatt-inv": (
-        lambda u, qz, kz, qr, kr, h, c: exact_gate(
-            u, qz=of_query(qz), kz=of_source(kz), qr=of_query(qr), kr=of_source(kr), h=of_query(h), c=of_source(c)
-        ),
-        [lambda: torch.randn(E, E) / E**0.5, query, source, query, source, query, source],
-    ),
-    "gatt-reset-after": (
-        lambda qz, kz, qr, kr, qc, kc, h: after_gate(
-            qz=of_query(qz), kz=of_source(kz), qr=of_query(qr), kr=of_source(kr), qc=of_query(qc), kc=of_source(kc),
-            h=of_source(h),
-        ),
-        [query, source, query, source, query, source, source],
-    ),
-}  # fmt: skip
-COMPUTED |= {
+OPERATIONS = COMPUTED | {
     "gru": (gru, [lambda: torch.randn(E, 3 * 4), lambda: torch.randn(E, 4), lambda: torch.randn(3 * 4, 4)]),
     "cross-entropy": (
         lambda logit: applied(_CrossEntropy, logit.flatten(0, 1) * 5, torch.arange(B * T), 0.0),
@@ -84,77 +48,31 @@ COMPUTED |= {
         [query],
     ),
 }
-every = pytest.mark.parametrize("name", COMPUTED)
-
-
-def values_and_gradients(function: Computed, given: list[Tensor]) -> list[Tensor]:
-    leaves = [one.clone().requires_grad_() for one in given]
-    result = function(*leaves)
-    torch.manual_seed(4)
-    grad = torch.randn(result.shape).to(result.dtype)
-    return [result.detach(), *torch.autograd.grad(result, leaves, grad)]
+every = pytest.mark.parametrize("name", OPERATIONS)
 
 
 @there
 @pytest.mark.parametrize("threads", [1, 2])
 @every
 def test_the_same_as_by_torch(name: str, threads: int) -> None:
-    """Single precision against double: as near as single precision comes by torch's own operations."""
-    function, makers = COMPUTED[name]
-    torch.manual_seed(3)
-    given = [make() for make in makers]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = values_and_gradients(function, given)
+        assert_as_by_torch(OPERATIONS[name])
     finally:
         torch.set_num_threads(before)
-    with without_native():
-        torch_single = values_and_gradients(function, given)
-    torch.set_default_dtype(torch.float64)
-    try:
-        wanted = values_and_gradients(lambda *all_: function(*all_), [one.double() for one in given])
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert any(not torch.equal(one, other) for one, other in zip(found, torch_single, strict=True)), "C was not called"
-    torch.manual_seed(4)
-    for one, other in zip(found, torch_single, strict=True):
-        torch.testing.assert_close(one, other, rtol=3e-6, atol=2e-5)
-    torch.testing.assert_close(found[0].double(), wanted[0], rtol=3e-6, atol=2e-5)
 
 
 @there
-@pytest.mark.parametrize("name", [one for one in COMPUTED if one.startswith("gatt")])
+@pytest.mark.parametrize("name", GATES)
 def test_the_same_under_autocast(name: str) -> None:
-    """What is kept for every pair is in bfloat16, whose 8 bits make the difference; sums are in single precision."""
-    function, makers = COMPUTED[name]
-    torch.manual_seed(3)
-    given = [make() for make in makers]
-    results = []
-    for way in (0, 1):
-        with torch.autocast("cpu", torch.bfloat16):
-            if way:
-                with without_native():
-                    results.append(values_and_gradients(function, given))
-            else:
-                results.append(values_and_gradients(function, given))
-    assert results[0][0].dtype == torch.bfloat16
-    for one, other in zip(*results, strict=True):
-        assert one.dtype == other.dtype
-        assert (one - other).abs().max() < 0.02 * other.abs().max()
+    assert_as_under_autocast(OPERATIONS[name])
 
 
 @there
 @every
 def test_what_is_not_a_number_stays_none(name: str) -> None:
-    """A training that diverges must be told: no clamp may hide it."""
-    function, makers = COMPUTED[name]
-    torch.manual_seed(3)
-    given = [make() for make in makers]
-    for number in range(len(given)):
-        spoilt = [one.clone() for one in given]
-        spoilt[number].view(-1)[0] = torch.nan
-        assert function(*spoilt).isnan().any(), f"operand {number}"
+    assert_nothing_hides(OPERATIONS[name])
 
 
 @there

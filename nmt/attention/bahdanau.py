@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nmt import native
+from nmt import kernels
 from nmt.attention.base import Memory, Scored, Size
 from nmt.layers import at_least_float32
 from nmt.loops import Left, applied, project, share
@@ -57,7 +57,7 @@ class _Additive(torch.autograd.Function):
 
         ∂(q_i + p_j) = ∂e_ij v (1 − tanh²),  ∂v = Σ_ij ∂e_ij tanh
 
-    by :mod:`nmt.native` where that can be; what a loop shares is added up in place.
+    by :mod:`nmt.kernels` where that can be; what a loop shares is added up in place.
     """
 
     @staticmethod
@@ -65,9 +65,9 @@ class _Additive(torch.autograd.Function):
         query_BTA, product_BSA = query_BTA.to(product_BSA.dtype).contiguous(), product_BSA.contiguous()
         ctx.save_for_backward(query_BTA, product_BSA, v_A)
         ctx.left = left
-        if native.usable(query_BTA, v_A):
+        if kernels.usable(query_BTA, v_A):
             energy_BTS = query_BTA.new_empty(*query_BTA.shape[:2], product_BSA.shape[1])
-            native.run("additive_forward", _sizes(query_BTA, product_BSA), query_BTA, product_BSA, v_A, energy_BTS)
+            kernels.run("additive_forward", _sizes(query_BTA, product_BSA), query_BTA, product_BSA, v_A, energy_BTS)
             return energy_BTS
         with torch.autocast(query_BTA.device.type, enabled=False):
             return (query_BTA.unsqueeze(2) + product_BSA.unsqueeze(1)).tanh_() @ v_A
@@ -77,10 +77,10 @@ class _Additive(torch.autograd.Function):
     def backward(ctx: Any, grad_BTS: Tensor) -> tuple[Tensor, Tensor | None, None, Tensor]:
         query_BTA, product_BSA, v_A = ctx.saved_tensors
         total_BSA = torch.zeros_like(product_BSA) if ctx.left is None else ctx.left.sum(product_BSA)
-        if native.usable(query_BTA, v_A):
+        if kernels.usable(query_BTA, v_A):
             grad_BTA, grad_BA = torch.zeros_like(query_BTA), v_A.new_zeros(len(query_BTA), len(v_A))
             given = grad_BTS.contiguous(), query_BTA, product_BSA, v_A, grad_BTA, total_BSA, grad_BA
-            native.run("additive_backward", _sizes(query_BTA, product_BSA), *given)
+            kernels.run("additive_backward", _sizes(query_BTA, product_BSA), *given)
             grad_A = grad_BA.sum(dim=0)
         else:
             hidden_BTSA = (query_BTA.unsqueeze(2) + product_BSA.unsqueeze(1)).tanh_()

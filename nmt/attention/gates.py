@@ -11,7 +11,7 @@ candidate's addend c come from either. With ∂ for gradients and ∂' = ∂h' �
     exact:  ∂x = Uᵀ ∂',  ∂h += ∂x ⊙ r,  ∂(qr + kr) = ∂x ⊙ h ⊙ r ⊙ (1 − r),  ∂U = ∂'ᵀ [r ⊙ h]
     after:  ∂kc = ∂' ⊙ r,  ∂(qr + kr) = ∂' ⊙ kc ⊙ r ⊙ (1 − r)
 
-Each is computed by :mod:`nmt.native` where that can be, else by torch. What a loop over target positions shares of the
+Each is computed by :mod:`nmt.kernels` where that can be, else by torch. What a loop over target positions shares of the
 source gets its gradient in one sum, in place (:mod:`nmt.loops`).
 
 Shapes: B batch, T queries, S source positions, E size of the refined vectors, N = B T S; operands are (B, T, 1, E) or
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nmt import native
+from nmt import kernels
 from nmt.loops import Left, applied, coarse, share
 
 
@@ -115,11 +115,11 @@ class _Exact(torch.autograd.Function):
         kind, sizes = weight_EE.dtype, _sizes(tensors)
         qz, kz, qr, kr, h, c = aligned = _aligned(places, tensors)
         with torch.autocast(weight_EE.device.type, enabled=False):
-            if native.usable(weight_EE, *aligned):
+            if kernels.usable(weight_EE, *aligned):
                 x_NE, out_NE = weight_EE.new_empty(2, sizes[0] * sizes[1] * sizes[2], sizes[3]).unbind()
-                native.run("reset_forward", sizes, qr, kr, h, x_NE, wide=kind)
+                kernels.run("reset_forward", sizes, qr, kr, h, x_NE, wide=kind)
                 p_NE = F.linear(x_NE, weight_EE)
-                native.run("mix_forward", sizes, qz, kz, h, c, p_NE, out_NE, wide=kind)
+                kernels.run("mix_forward", sizes, qz, kz, h, c, p_NE, out_NE, wide=kind)
             else:
                 p_NE = F.linear(((qr + kr).sigmoid_() * h).to(kind), weight_EE)
                 out_NE = torch.lerp(h, (c + p_NE.view(sizes)).tanh_(), (qz + kz).sigmoid_()).to(kind)
@@ -136,11 +136,11 @@ class _Exact(torch.autograd.Function):
         sums = _Sums(ctx.places, tensors)
         dqz, dkz, dqr, dkr, dh, dc = sums.views
         grad_NE = grad_BTSE.reshape(-1, sizes[3])
-        if native.usable(weight_EE, *aligned):
+        if kernels.usable(weight_EE, *aligned):
             inner_NE, x_NE = torch.empty_like(grad_NE), torch.empty_like(grad_NE)
-            native.run("mix_backward", sizes, grad_NE, qz, kz, h, c, p_NE, dqz, dkz, dh, dc, inner_NE, wide=kind)
+            kernels.run("mix_backward", sizes, grad_NE, qz, kz, h, c, p_NE, dqz, dkz, dh, dc, inner_NE, wide=kind)
             dx_NE = inner_NE @ weight_EE
-            native.run("reset_backward", sizes, dx_NE, qr, kr, h, dqr, dkr, dh, x_NE, wide=kind)
+            kernels.run("reset_backward", sizes, dx_NE, qr, kr, h, dqr, dkr, dh, x_NE, wide=kind)
         else:
             grad_BTSE = grad_BTSE.to(h.dtype)
             z, candidate = (qz + kz).sigmoid_(), (c + p_NE.view(sizes)).tanh_()
@@ -165,9 +165,9 @@ class _After(torch.autograd.Function):
     def forward(ctx: Any, kind: torch.dtype, places: Places, *tensors: Tensor) -> Tensor:
         sizes = _sizes(tensors)
         qz, kz, qr, kr, qc, kc, h = aligned = _aligned(places, tensors)
-        if native.usable(*aligned):
+        if kernels.usable(*aligned):
             out_NE = h.new_empty(sizes[0] * sizes[1] * sizes[2], sizes[3], dtype=kind)
-            native.run("after_forward", sizes, *aligned, out_NE, wide=kind)
+            kernels.run("after_forward", sizes, *aligned, out_NE, wide=kind)
         else:
             candidate = torch.addcmul(qc, (qr + kr).sigmoid_(), kc).tanh_()
             out_NE = torch.lerp(h, candidate, (qz + kz).sigmoid_()).to(kind)
@@ -181,9 +181,9 @@ class _After(torch.autograd.Function):
         tensors, places = ctx.saved_tensors, ctx.places
         sizes, aligned = _sizes(tensors), _aligned(places, tensors)
         sums = _Sums(places, tensors)
-        if native.usable(*aligned):
+        if kernels.usable(*aligned):
             grad_NE = grad_BTSE.reshape(-1, sizes[3])
-            native.run("after_backward", sizes, grad_NE, *aligned, *sums.views, wide=grad_NE.dtype)
+            kernels.run("after_backward", sizes, grad_NE, *aligned, *sums.views, wide=grad_NE.dtype)
         else:
             qz, kz, qr, kr, qc, kc, h = aligned
             grad_BTSE = grad_BTSE.to(h.dtype)

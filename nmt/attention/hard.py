@@ -86,7 +86,8 @@ class Hard(Attention):
 
     def _sample(self, soft: Glance, value_BSE: Tensor, sampling_B1: Tensor) -> Glance:
         weight_BTS = soft.weight_BTS
-        place_BT = torch.multinomial(weight_BTS.detach().flatten(0, 1), 1).view(weight_BTS.shape[:2])
+        # As torch.multinomial samples, which first asks a GPU whether these are weights, and waits for the answer.
+        place_BT = (weight_BTS.detach() / torch.empty_like(weight_BTS).exponential_()).argmax(dim=-1)
         log_BT = weight_BTS.gather(-1, place_BT.unsqueeze(-1)).squeeze(-1).log()
         hard_BTE = _chosen(place_BT, value_BSE)
         context_BTE = torch.where(sampling_B1.unsqueeze(-1), hard_BTE, soft.context_BTE)

@@ -32,10 +32,10 @@ class Loss(nn.Module):
 def word_log_probs(trace: Trace, batch: Batch) -> Tensor:
     """log p(y_t) of every word of the target (B, T), 0 at padding."""
     real_BT = batch.target_valid_BT
-    # Only real positions meet the softmax.
-    log_NV = torch.log_softmax(at_least_float32(trace.logit_BTV[real_BT]), dim=-1)
-    log_N = log_NV.gather(1, batch.target_BT[real_BT].unsqueeze(1)).squeeze(1)
-    return log_N.new_zeros(real_BT.shape).masked_scatter(real_BT, log_N)
+    # What stands at padding may be any number. It is computed all the same: a GPU would wait to know how many are real.
+    logit_BTV = at_least_float32(trace.logit_BTV).masked_fill(~real_BT.unsqueeze(-1), 0.0)
+    log_BTV = torch.log_softmax(logit_BTV, dim=-1)
+    return log_BTV.gather(2, batch.target_BT.unsqueeze(2)).squeeze(2).masked_fill(~real_BT, 0.0)
 
 
 def real_weights(trace: Trace, batch: Batch) -> Tensor:

@@ -195,6 +195,6 @@ def sampling_figures(trace: Trace, batch: Batch) -> dict[str, Any]:
     largest_BT = real_weights(trace, batch).amax(dim=-1)
     return {
         "sampled": sampled_BT.sum(),
-        "entropy": entropies(trace, batch)[sampled_BT].sum(),
+        "entropy": entropies(trace, batch).masked_fill(~sampled_BT, 0.0).sum(),
         "collapsed": (sampled_BT & (largest_BT > 0.99)).sum(),
     }
