@@ -14,15 +14,21 @@ from computed import COMPUTED, GATES, assert_as_by_torch, assert_as_under_autoca
 from nmt import triton_kernels  # noqa: E402
 
 
-@pytest.fixture(autouse=True, params=[(4, 128), (2, 16)], ids=["one-tile", "many-tiles"])
-def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is on the CPU is computed by Triton, in tiles of these rows and numbers: the last of each is not full."""
-    monkeypatch.setattr(triton_kernels, "ROWS", request.param[0])
-    monkeypatch.setattr(triton_kernels, "BLOCK", request.param[1])
+@pytest.fixture(autouse=True)
+def interpreted() -> Iterator[None]:
+    """What is on the CPU is computed by Triton."""
     with backend("cpu", triton_kernels.run):
         yield
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tiles along each axis, the last of each not full."""
+    monkeypatch.setattr(triton_kernels, "ROWS", 2)
+    monkeypatch.setattr(triton_kernels, "BLOCK", 16)
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", COMPUTED)
 def test_the_same_as_by_torch(name: str) -> None:
     assert_as_by_torch(COMPUTED[name])

@@ -28,14 +28,13 @@ from torch import Tensor
 from nmt import kernels, native
 
 HERE = Path(__file__).parent
-installed = pytest.mark.skipif(
-    find_spec("triton") is None, reason="Triton is not installed: pip install -c constraints.txt '.[gpu-test]'"
-)
+installed = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: pip install '.[gpu-test]'")
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 every = pytest.mark.parametrize("name", COMPUTED)
 
 
 @installed
+@pytest.mark.slow
 def test_in_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted.py")]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -73,6 +72,7 @@ def typed(value: Any, path: tuple[int, ...], constants: dict[tuple[int, ...], An
 
 
 @installed
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES, ids=str)
 @pytest.mark.parametrize("name", ["additive", "gatt-loop", "gatt-inv", "gatt-reset-after"])
 def test_by_the_compiler(name: str, kind: torch.dtype) -> None:
