@@ -10,6 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from nmt.attention import Bahdanau, Glance, Hard, LinguisticCoverage, Memory
+from nmt.attention.hard import drawn
 
 
 def a_hard(expectation: float = 0.5, prediction: str = "mode") -> Hard:
@@ -30,6 +31,16 @@ def soft(attention: Hard, memory: Memory, query_BTQ: Tensor) -> list[list[tuple[
     w, u, [v] = weights(inner.query, inner.memory, inner.energy)
     rows = zip(query_BTQ.tolist(), memory.value_BSE.tolist(), memory.valid_BS.tolist(), strict=True)
     return [[bahdanau(w, u, v, s, source, valid) for s in many] for many, source, valid in rows]
+
+
+def test_what_is_drawn_is_what_torch_draws() -> None:
+    torch.manual_seed(1)
+    weight_BTS = torch.softmax(4 * torch.randn(50, 3, 7), dim=-1)
+    weight_BTS[..., 5:] = 0
+    torch.manual_seed(2)
+    wanted_N1 = torch.multinomial(weight_BTS.flatten(0, 1), 1)
+    torch.manual_seed(2)
+    assert torch.equal(drawn(weight_BTS), wanted_N1.view(50, 3))
 
 
 # ------------------------------------------------------------------------------------------------ out of training

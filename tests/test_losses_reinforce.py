@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nmt.attention import hard
 from nmt.batching import Batch, collate
 from nmt.decoder import WIRINGS, MarginalDecoder
 from nmt.losses import Objective, PartSettings
@@ -62,7 +63,7 @@ class Everything:
         self.memory = repeat(model.encode(pair.source_BS, pair.source_valid_BS), len(self.alignments))
         self.batch: Batch = repeat(pair, len(self.alignments))
         columns = iter(torch.tensor(self.alignments).T)
-        monkeypatch.setattr(torch, "multinomial", lambda weights, count: next(columns).unsqueeze(1))
+        monkeypatch.setattr(hard, "drawn", lambda weight_BTS: next(columns).unsqueeze(1))
         self.trace, _ = model.decode(self.batch.input_BT, self.memory, model.start(self.memory))
         self.log_prob_A = self.trace.choice_BT.sum(dim=1)  # log p(s)
         self.word_A = word_log_probs(self.trace, self.batch).sum(dim=1)  # log p(y | s)

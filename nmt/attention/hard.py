@@ -86,12 +86,18 @@ class Hard(Attention):
 
     def _sample(self, soft: Glance, value_BSE: Tensor, sampling_B1: Tensor) -> Glance:
         weight_BTS = soft.weight_BTS
-        # As torch.multinomial samples, which first asks a GPU whether these are weights, and waits for the answer.
-        place_BT = (weight_BTS.detach() / torch.empty_like(weight_BTS).exponential_()).argmax(dim=-1)
+        place_BT = drawn(weight_BTS.detach())
         log_BT = weight_BTS.gather(-1, place_BT.unsqueeze(-1)).squeeze(-1).log()
         hard_BTE = _chosen(place_BT, value_BSE)
         context_BTE = torch.where(sampling_B1.unsqueeze(-1), hard_BTE, soft.context_BTE)
         return Glance(context_BTE, weight_BTS, log_BT.masked_fill(~sampling_B1, 0.0))
+
+
+def drawn(weight_BTS: Tensor) -> Tensor:
+    """A source position (B, T) for each target position, each as probable as its weight: the least of E_i / α_i, with
+    E_i from the exponential distribution. ``torch.multinomial`` draws the same, but first asks the device whether these
+    are weights, and a GPU is waited for."""
+    return (weight_BTS / torch.empty_like(weight_BTS).exponential_()).argmax(dim=-1)
 
 
 def _chosen(place_BT: Tensor, value_BSE: Tensor) -> Tensor:
