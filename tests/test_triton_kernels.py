@@ -98,8 +98,8 @@ def test_by_the_compiler(name: str, kind: torch.dtype) -> None:
         made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=triton_kernels.OPTIONS)
         assert made.asm["cubin"]
         assert not re.search(r"\b(atom|red)\.", made.asm["ptx"])
-        cut = kind == torch.bfloat16 and kernel in {"reset_forward", "mix_forward", "mix_backward", "after_forward"}
-        assert ("cvt.rn.bf16" in made.asm["ptx"]) == cut or kernel == "reset_backward"
+        cuts = kernel not in {"additive_forward", "additive_backward", "after_backward"}  # whose results are float32
+        assert ("cvt.rn.bf16" in made.asm["ptx"]) == (cuts and kind == torch.bfloat16)
 
 
 def test_without_triton_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
