@@ -243,6 +243,7 @@ def test_a_page_is_the_same_every_time_and_whole_or_absent(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_thousand_sentences_take_less_than_five_megabytes() -> None:
     """Two systems, each with its own and its forced matrices, of 25 to 35 words and attention that is noise."""
     draw = np.random.default_rng(1)

@@ -4,6 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const LABEL = 14; // characters of a word that a label shows
 const BARS = 44; // height of the coverage bars
 const MOST = 2.5; // coverage that fills them
+const ONCE = "covered 1×"; // what the line of coverage 1 is called
 const CELLS = [12, 24]; // the smallest and the largest
 
 function shape(name, attributes, ...children) {
@@ -35,7 +36,7 @@ class Heat {
     const cell = (this.cell = Math.floor(Math.min(Math.max(fits, CELLS[0]), CELLS[1])));
     const font = Math.min(13, Math.max(10, cell * 0.68));
     const widest = (words) => letters(words) * font;
-    const left = (this.left = Math.ceil(widest(target) + 12));
+    const left = (this.left = Math.ceil(Math.max(widest(target), 0.6 * font * Array.from(ONCE).length) + 12));
     // Labels of columns rise at 50 degrees, so they need 0.77 of their length upwards and 0.64 to the right.
     const top = (this.top = Math.ceil(widest(source) * 0.77 + font + 4));
     const inner = { width: cell * source.length, height: cell * target.length };
@@ -112,7 +113,7 @@ class Heat {
     group.append(
       shape("path", { class: "base", d: `M${left} ${floor}h${width}` }),
       shape("path", { class: "one", d: `M${left} ${floor - tall(1)}h${width}` }),
-      shape("text", { x: left - 6, y: floor - tall(1), "text-anchor": "end", "dominant-baseline": "central" }, "covered 1×"),
+      shape("text", { x: left - 6, y: floor - tall(1), "text-anchor": "end", "dominant-baseline": "central" }, ONCE),
       shape("text", { x: left + width + 4, y: floor - tall(2), "dominant-baseline": "central" }, "2×"),
     );
     return group;

@@ -81,6 +81,11 @@ function within(value, least, most) {
   return !Number.isNaN(value) && (least == null || value >= least) && (most == null || value <= most);
 }
 
+/** A value of a column as it is written. */
+function written(column, value) {
+  return value.toFixed(column.key.endsWith("length") ? 0 : 1);
+}
+
 /** How many spans a translation repeats that the reference does not. */
 function repeatsOf(system, n) {
   const flat = system.hypotheses?.repeats[n] ?? [];
@@ -105,7 +110,7 @@ function rowOf(section, selection, n, systems) {
     const place = section.systems.indexOf(system);
     const chips = [];
     const value = column?.values[place]?.[n];
-    if (value != null) chips.push(make("span", { class: "chip value", title: column.label }, value.toFixed(1)));
+    if (value != null) chips.push(make("span", { class: "chip value", title: column.label }, written(column, value)));
     const repeats = repeatsOf(system, n);
     if (repeats) chips.push(make("span", { class: "chip repeat", title: "spans said again that the reference does not repeat" }, `${repeats} again`));
     const left = (system.own ?? system.forced)?.uncovered[n].length;

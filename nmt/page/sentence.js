@@ -19,7 +19,7 @@ class Card {
       numbersOf(section, number, system),
       this.source?.box,
       this.target?.box,
-      alignment ? this.status : make("p", { class: "status" }, own ? "No alignment was given with these translations." : "No alignment with the reference was given."),
+      alignment ? this.status : section.systems.some((one) => one.own) ? make("p", { class: "status" }, "No alignment was given with these translations.") : null,
       alignment ? this.map : null,
     );
     this.lines = [this.source, this.target].filter((line) => line && alignment);
@@ -121,7 +121,7 @@ function numbersOf(section, number, system) {
   const list = make("dl", { class: "numbers" });
   for (const column of section.columns) {
     const value = column.values[place]?.[number];
-    if (value != null) list.append(make("div", { title: column.label }, make("dt", {}, column.short), make("dd", {}, value.toFixed(1))));
+    if (value != null) list.append(make("div", { title: column.label }, make("dt", {}, column.short), make("dd", {}, written(column, value))));
   }
   return list;
 }
