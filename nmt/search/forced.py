@@ -17,9 +17,9 @@ from nmt.search.base import Hypothesis, SearchSettings, score
 def force(model: Model, batch: Batch, settings: SearchSettings) -> list[Hypothesis]:
     """The given targets as hypotheses: their scores, and the attention with which the model says them."""
     trace = model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
-    word_BTV = torch.log_softmax(at_least_float32(trace.logit_BTV), dim=-1)
-    word_BT = word_BTV.gather(-1, batch.target_BT.unsqueeze(-1)).squeeze(-1)
-    log_prob_B = word_BT.masked_fill(~batch.target_valid_BT, 0.0).sum(dim=1)
+    logit_BT = trace.logit_BTV.gather(-1, batch.target_BT.unsqueeze(-1)).squeeze(-1)
+    norm_BT = torch.stack([at_least_float32(logit_TV).logsumexp(dim=-1) for logit_TV in trace.logit_BTV])
+    log_prob_B = (at_least_float32(logit_BT) - norm_BT).masked_fill(~batch.target_valid_BT, 0.0).sum(dim=1)
     forced = []
     for row, log_prob in enumerate(log_prob_B.tolist()):
         real_T, real_S = batch.target_valid_BT[row], batch.source_valid_BS[row]
