@@ -37,6 +37,13 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in whence))
 
 
+class Rows(NamedTuple):
+    """Rows of numbers of different lengths, one after the other."""
+
+    numbers: NDArray[np.integer]
+    lengths: Numbers
+
+
 def collate(
     sources: Sequence[Ids],
     targets: Sequence[Ids],
@@ -54,29 +61,41 @@ def collate(
             f"{len(sources)} sources, {len(targets)} targets, {len(numbers)} numbers, {len(links)} rows of links: "
             "one each, at least"
         )
-    source_BS, source_valid_BS = _rectangle(sources, before=[], after=[EOS])
-    target_BT, target_valid_BT = _rectangle(targets, before=[], after=[EOS])
-    input_BT, _ = _rectangle(targets, before=[BOS], after=[])
+    return collate_rows(_in_a_row(sources), _in_a_row(targets), numbers, _in_a_row([one.ravel() for one in links]))
+
+
+def collate_rows(sources: Rows, targets: Rows, numbers: Sequence[int] | NDArray[np.integer], links: Rows) -> Batch:
+    """The same of rows, as :meth:`nmt.bitext.Bitext.sources` gives them; each link is three numbers of its row."""
+    source_BS, source_valid_BS = _ended(sources)
+    target_BT, target_valid_BT = _ended(targets)
+    input_BT = torch.full_like(target_BT, PAD)
+    input_BT[:, 0] = BOS
+    input_BT[:, 1:][target_valid_BT[:, 1:]] = target_BT[:, :-1][target_valid_BT[:, 1:]]
+    link_BN, _ = _rectangle(links, filling=-1, extra=0)
     number_B = torch.as_tensor(np.asarray(numbers, np.int64))
-    return Batch(source_BS, source_valid_BS, input_BT, target_BT, target_valid_BT, number_B, _padded_links(links))
+    link_BL3 = torch.from_numpy(link_BN.reshape(len(link_BN), -1, 3))
+    return Batch(source_BS, source_valid_BS, input_BT, target_BT, target_valid_BT, number_B, link_BL3)
 
 
-def _rectangle(rows: Sequence[Ids], before: list[int], after: list[int]) -> tuple[Tensor, Tensor]:
-    width = max(len(row) for row in rows) + len(before) + len(after)
-    ids = np.full((len(rows), width), PAD, np.int64)
-    valid = np.zeros((len(rows), width), np.bool_)
-    for place, row in enumerate(rows):
-        filled = np.concatenate([before, row, after]).astype(np.int64)
-        ids[place, : len(filled)] = filled
-        valid[place, : len(filled)] = True
+def _in_a_row(rows: Sequence[Ids]) -> Rows:
+    return Rows(np.concatenate([np.asarray(row, np.int64) for row in rows]), np.array([len(row) for row in rows]))
+
+
+def _ended(rows: Rows) -> tuple[Tensor, Tensor]:
+    """The rows with EOS after each, filled up with PAD; True on all that is not PAD."""
+    ids, valid = _rectangle(rows, filling=PAD, extra=1)
+    last = np.arange(len(ids)), rows.lengths
+    ids[last], valid[last] = EOS, True
     return torch.from_numpy(ids), torch.from_numpy(valid)
 
 
-def _padded_links(links: Sequence[NDArray[np.integer]]) -> Tensor:
-    padded = np.full((len(links), max(map(len, links)), 3), -1, np.int64)
-    for row, link_L3 in enumerate(links):
-        padded[row, : len(link_L3)] = link_L3
-    return torch.from_numpy(padded)
+def _rectangle(rows: Rows, *, filling: int, extra: int) -> tuple[Numbers, NDArray[np.bool_]]:
+    """The rows side by side, ``extra`` wider than the longest; True on their numbers."""
+    width = int(rows.lengths.max()) + extra
+    real = np.arange(width) < rows.lengths[:, np.newaxis]
+    filled = np.full(real.shape, filling, np.int64)
+    filled[real] = rows.numbers
+    return filled, real
 
 
 def plan(

@@ -9,7 +9,6 @@ Shapes: L links of a pair.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.errors import InputError
-from nmt.kept import kept_directory, key_of
+from nmt.kept import kept_directory, key_of, sha256_of
 from nmt.links import Links, links_of_line
 from nmt.text import read_parallel, written_whole
 from nmt.vocabulary import Vocabulary, load_vocabulary
@@ -91,6 +90,18 @@ class Bitext:
         L is 0 where the text has no links."""
         return _slice(self._link_numbers, self._link_ends, n).reshape(-1, 3)
 
+    def sources(self, numbers: Numbers) -> tuple[Ids, Numbers]:
+        """Ids of several pairs, one after the other, and how many each has."""
+        return _slices(self._source_ids, self._source_ends, numbers)
+
+    def targets(self, numbers: Numbers) -> tuple[Ids, Numbers]:
+        """As :meth:`sources`."""
+        return _slices(self._target_ids, self._target_ends, numbers)
+
+    def all_links(self, numbers: Numbers) -> tuple[Ids, Numbers]:
+        """As :meth:`sources`, three numbers a link as in :meth:`links`."""
+        return _slices(self._link_numbers, self._link_ends, numbers)
+
     @property
     def link_count(self) -> int:
         """Links of all pairs together."""
@@ -117,6 +128,19 @@ def _slice(ids: Ids, ends: Numbers, n: int) -> Ids:
     if not 0 <= n < len(ends):
         raise IndexError(f"pair {n} of {len(ends)}")
     return ids[(ends[n - 1] if n else 0) : ends[n]]
+
+
+def _slices(ids: Ids, ends: Numbers, numbers: Numbers) -> tuple[Ids, Numbers]:
+    """What :func:`_slice` gives for each number, in one go: a loop over pairs took longer than all the rest of a batch.
+
+    Raises ``IndexError`` as it does."""
+    if (beyond := (numbers < 0) | (numbers >= len(ends))).any():
+        raise IndexError(f"pair {numbers[beyond][0]} of {len(ends)}")
+    end_B = ends[numbers]
+    length_B = end_B - np.where(numbers > 0, ends[numbers - 1], 0)
+    before_B = np.cumsum(length_B) - length_B
+    place = np.repeat(end_B - length_B - before_B, length_B) + np.arange(length_B.sum())
+    return ids[place], length_B
 
 
 def prepare_bitext(
@@ -164,8 +188,7 @@ def _told(counts: Counts, limits: Limits | None) -> str:
 
 def _content_hash(path: Path) -> str:
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""  # read_parallel has the sentence for it
 

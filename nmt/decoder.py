@@ -230,12 +230,15 @@ class RecurrentDecoder(nn.Module):
         return DecoderState(recurrent, self.wiring.attention.start(memory.valid_BS), mask)
 
     def forward(
-        self, token_BT: Tensor, memory: Memory, keys: Keys, state: DecoderState
+        self, token_BT: Tensor, memory: Memory, keys: Keys, state: DecoderState, product_BTG: Tensor | None = None
     ) -> tuple[Tensor, Glance, DecoderState]:
-        """Logits (B, T, V) of the words after ``token_BT``, what was seen at each, and the state after the last."""
+        """Logits (B, T, V) of the words after ``token_BT``, what was seen at each, and the state after the last.
+
+        ``product_BTG`` is what the wiring's :meth:`~Wiring.inputs` makes of the words, where it is known already."""
         recurrent, attended, mask = state
         embedded_BTD = self.embedding_dropout(self.embedding(token_BT), mask)
-        product_BTG = self.wiring.inputs(embedded_BTD)
+        if product_BTG is None:
+            product_BTG = self.wiring.inputs(embedded_BTD)
         outputs, glances = [], []
         with looping():
             for product_BG in product_BTG.unbind(dim=1):

@@ -40,7 +40,10 @@ class Ensemble(Model):
 
     def __init__(self, models: Sequence[Model], mean: str = "arithmetic") -> None:
         super().__init__()
-        self.models, self.mean = nn.ModuleList(models), MEANS[mean]
+        self.models, self.kind, self.mean = nn.ModuleList(models), mean, MEANS[mean]
+
+    def tabulated(self, words: int) -> Model:
+        return Ensemble([model.tabulated(words) for model in self._members()], self.kind)
 
     def encode(self, source_BS: Tensor, valid_BS: Tensor) -> State:
         return tuple(model.encode(source_BS, valid_BS) for model in self._members())

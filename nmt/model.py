@@ -22,6 +22,7 @@ from nmt.layers import modes_kept
 from nmt.mixed import MixedSettings
 from nmt.recurrent import RecurrentSettings, recurrent_decoder, recurrent_encoder
 from nmt.sublayers import Shown, TransformerDecoderSettings, TransformerSettings
+from nmt.tabulated import Tabulated
 from nmt.transformer import TransformerDecoder, TransformerEncoder
 from nmt.tree import State
 from nmt.vocabulary import PAD
@@ -60,6 +61,11 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
+    def tabulated(self, words: int) -> Model:
+        """The same model, with its present weights and out of training, prepared to decode this many target words one
+        by one; itself where nothing is worth preparing."""
+        return self
+
     def forward(self, source_BS: Tensor, valid_BS: Tensor, input_BT: Tensor) -> Trace:
         """The trace of whole given targets: what scoring and forced alignment read."""
         return self.say(input_BT, self.encode(source_BS, valid_BS))
@@ -96,7 +102,9 @@ class EncoderDecoder(Model):
     """A model of an encoder and a decoder with attention."""
 
     def __init__(
-        self, encoder: RecurrentEncoder | TransformerEncoder, decoder: RecurrentDecoder | TransformerDecoder
+        self,
+        encoder: RecurrentEncoder | TransformerEncoder,
+        decoder: RecurrentDecoder | TransformerDecoder | Tabulated,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
@@ -113,6 +121,12 @@ class EncoderDecoder(Model):
         fertility_BS = self.decoder.fertilities(memory.keys, memory.memory.valid_BS)
         fertility_BS = fertility_BS.to(memory.memory.value_BSE.dtype)
         return Trace(logit_BTV, seen.weight_BTS, seen.choice_BT, seen.context_BTE, fertility_BS), state
+
+    def tabulated(self, words: int) -> Model:
+        # A table is as many products as the vocabulary has words; a Transformer has none to make.
+        if not isinstance(self.decoder, RecurrentDecoder) or words < self.decoder.embedding.num_embeddings:
+            return self
+        return EncoderDecoder(self.encoder, Tabulated(self.decoder))
 
     def say(self, input_BT: Tensor, memory: State) -> Trace:
         trace = super().say(input_BT, memory)
@@ -178,9 +192,9 @@ def build_model(settings: BuiltFrom, source_words: int, target_words: int) -> En
         if isinstance(module, Cell):
             module.initialise()
     if settings.tie != "none":
-        model.decoder.output.weight = model.decoder.embedding.weight
+        decoder.output.weight = decoder.embedding.weight
     if settings.tie == "all":
-        model.encoder.embedding.weight = model.decoder.embedding.weight
+        encoder.embedding.weight = decoder.embedding.weight
     return model
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.batching import Batch, collate, plan, plan_sorted
+from nmt.batching import Batch, Rows, collate_rows, plan, plan_sorted
 from nmt.bitext import Bitext
 from nmt.checkpoint import Checkpoints, current_weights, read_state
 from nmt.errors import InputError
@@ -31,6 +31,7 @@ from nmt.model import EncoderDecoder, Trace, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES, Schedule
 from nmt.preparation import VOCABULARIES, Data, save_vocabularies
 from nmt.recipe import Recipe
+from nmt.search import refuse_precision
 from nmt.text import read_lines
 from nmt.translator import CHECKPOINTS, Translator, choose_device
 from nmt.tree import repeat
@@ -73,6 +74,7 @@ class Trainer:
         self.recipe, self.settings, self.data, self.journal = recipe, recipe.training, data, journal
         self.directory = run
         self.device = choose_device(self.settings.device)
+        refuse_precision(recipe.search, self.device)  # now, not at the first validation
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         torch.manual_seed(recipe.seed)
@@ -335,8 +337,8 @@ def plan_epoch(train: Bitext, recipe: Recipe, epoch: int) -> list[Any]:
 
 def gather(bitext: Bitext, numbers: Any) -> Batch:
     """The batch of certain pairs."""
-    sources, targets, links = ([part(n) for n in numbers] for part in (bitext.source, bitext.target, bitext.links))
-    return collate(sources, targets, numbers, links)
+    sources, targets, links = (Rows(*part(numbers)) for part in (bitext.sources, bitext.targets, bitext.all_links))
+    return collate_rows(sources, targets, numbers, links)
 
 
 @contextmanager

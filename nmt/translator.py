@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -31,7 +30,7 @@ from nmt.links import Links, argmax_links, pieces_to_words, words_of_pieces
 from nmt.model import BuiltFrom, Model, build_model, with_shown
 from nmt.preparation import VOCABULARIES, Vocabularies, load_vocabularies
 from nmt.recipe import RECIPE_FILE, load_recipe
-from nmt.search import Hypothesis, SearchSettings, beam_search, force
+from nmt.search import Hypothesis, Prepared, SearchSettings, beam_search, force, refuse_precision
 from nmt.sublayers import Shown
 from nmt.unknown import read_dictionary, replacements
 from nmt.vocabulary import UNK, Vocabulary
@@ -72,11 +71,14 @@ class Translation:
 class Translator:
     """A model with its vocabularies and search settings.
 
-    Raises ``InputError`` for a dictionary of unknown words that cannot be read.
+    Raises ``InputError`` for a dictionary of unknown words that cannot be read, and for a precision that the device
+    does not search in.
     """
 
     def __init__(self, model: Model, vocabularies: Vocabularies, search: SearchSettings, device: torch.device) -> None:
         self.model, self.vocabularies, self.search, self.device = model.to(device), vocabularies, search, device
+        refuse_precision(search, device)
+        self._prepared = Prepared(self.model)
         unknown = search.replace_unknown
         self.dictionary = read_dictionary(unknown) if isinstance(unknown, Path) else {}
 
@@ -122,8 +124,9 @@ class Translator:
         found: list[list[Translation]] = [[_empty(line)] for line in lines]
         for numbers, sources in self._batches(lines):
             batch = collate(sources, [[] for _ in sources], numbers).to(self.device)
-            with self._inference():
-                searched = beam_search(self.model, batch.source_BS, batch.source_valid_BS, self.search)
+            # A translation has about as many words as its source, and the search reads each hypothesis's.
+            with self._prepared(self.search, self.search.beam * int(batch.source_valid_BS.sum())) as model:
+                searched = beam_search(model, batch.source_BS, batch.source_valid_BS, self.search)
             for number, ids, hypotheses in zip(numbers, sources, searched, strict=True):
                 found[number] = [
                     self._translation(lines[number], ids, target.decode(one.tokens), one) for one in hypotheses
@@ -141,8 +144,8 @@ class Translator:
         found = [_empty(line, text) for line, text in zip(lines, translations, strict=True)]
         for numbers, sources in self._batches(lines, targets):
             batch = collate(sources, [targets[n] for n in numbers], numbers).to(self.device)
-            with self._inference():
-                forced = force(self.model, batch, self.search)
+            with self._prepared(self.search, int(batch.target_valid_BT.sum())) as model:
+                forced = force(model, batch, self.search)
             for number, ids, hypothesis in zip(numbers, sources, forced, strict=True):
                 found[number] = self._translation(lines[number], ids, translations[number], hypothesis, forced=True)
         return found
@@ -200,13 +203,6 @@ class Translator:
         instead = replacements(unknown, one.source_words, one.links(), self.dictionary)
         words = [instead.get(place, word) for place, word in enumerate(one.words)]
         return replace(one, text=" ".join(words), words=words, replaced=tuple(instead))
-
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        self.model.eval()
-        coarse = self.search.precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=coarse):
-            yield
 
 
 class _Run(NamedTuple):

@@ -76,9 +76,9 @@ class Toy(Model):
         return sum(place * word for place, word in enumerate([BOS, BOS, *prefix])) % len(source)
 
 
-def a_model(dtype: torch.dtype = torch.float64, **changes: Any) -> EncoderDecoder:
+def a_model(dtype: torch.dtype = torch.float64, words: int = V, **changes: Any) -> EncoderDecoder:
     settings = RecurrentSettings(**{"embedding": 3, "hidden": 4, "attention": Choice("gatt"), **changes})
-    model = build_model(settings, V, V).to(dtype).eval()
+    model = build_model(settings, words, words).to(dtype).eval()
     for one in model.parameters():
         one.uniform_(-1.5, 1.5)
     return model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from nmt import tree
 from nmt.batching import Batch, collate, plan, plan_sorted
-from nmt.vocabulary import BOS, EOS, PAD
+from nmt.bitext import Bitext, prepare_bitext
+from nmt.train import gather
+from nmt.vocabulary import BOS, EOS, PAD, VocabularySettings, train_vocabulary
 
 lengths = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=80)
 limits = st.one_of(
@@ -127,6 +131,57 @@ def test_collated_ids_come_back(pairs: list[tuple[list[int], list[int]]]) -> Non
         assert (batch.source_BS[n][~batch.source_valid_BS[n]] == PAD).all()
     assert batch.source_BS.shape == batch.source_valid_BS.shape
     assert batch.source_BS.shape[1] == max(map(len, sources)) + 1  # no column of padding alone
+
+
+def test_vectorised_equals_plain_loops(tmp_path: Path) -> None:
+    """Pairs of any lengths in any order, empty ones and links among them: every tensor, to the bit."""
+    draw = random.Random(3)
+    sides = ["\n".join(" ".join(draw.choices("abcdef", k=draw.randrange(9))) for _ in range(60)) for _ in range(2)]
+    paths = [tmp_path / name for name in ("source", "target", "links")]
+    rows = list(zip(*(side.split("\n") for side in sides), strict=True))
+    links = [
+        " ".join(
+            f"{i}{draw.choice('-p')}{j}"
+            for i in range(len(a.split()))
+            for j in range(len(b.split()))
+            if draw.random() < 0.3
+        )
+        for a, b in rows
+    ]
+    for path, text in zip(paths, [*sides, "\n".join(links)], strict=True):
+        path.write_text(text + "\n")
+    vocabulary = train_vocabulary("abcde", VocabularySettings(kind="words"), "letters")
+    bitext = prepare_bitext(*paths[:2], (vocabulary, vocabulary), None, tmp_path / "cache", links=paths[2])
+    assert bitext.link_count > 100
+    numbers = np.array(draw.choices(range(len(bitext)), k=200) + list(range(len(bitext))))
+    for chosen in (numbers, numbers[:7], np.array([0]), np.array([len(bitext) - 1, 0])):
+        for one, wanted in zip(gather(bitext, chosen), plain_batch(bitext, chosen), strict=True):
+            assert one.dtype == wanted.dtype
+            assert torch.equal(one, wanted)
+    for beyond in (-1, len(bitext)):
+        with pytest.raises(IndexError):
+            gather(bitext, np.array([0, beyond]))
+
+
+def plain_batch(bitext: Bitext, numbers: np.ndarray) -> list[torch.Tensor]:
+    """What a batch is, written down number by number."""
+
+    def filled(rows: list[list], filling: object, least: int) -> list[list]:
+        width = max(least, *map(len, rows))
+        return [row + [filling] * (width - len(row)) for row in rows]
+
+    sources = [bitext.source(n).tolist() for n in numbers]
+    targets = [bitext.target(n).tolist() for n in numbers]
+    links = filled([bitext.links(n).tolist() for n in numbers], [-1, -1, -1], 0)
+    return [
+        torch.tensor(filled([[*row, EOS] for row in sources], PAD, 1)),
+        torch.tensor(filled([[True] * (len(row) + 1) for row in sources], False, 1)),
+        torch.tensor(filled([[BOS, *row] for row in targets], PAD, 1)),
+        torch.tensor(filled([[*row, EOS] for row in targets], PAD, 1)),
+        torch.tensor(filled([[True] * (len(row) + 1) for row in targets], False, 1)),
+        torch.tensor(numbers),
+        torch.tensor(links, dtype=torch.int64).reshape(len(numbers), -1, 3),
+    ]
 
 
 def test_links_stay_with_their_pair() -> None:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from nmt import kernels
 from nmt.attention.base import Memory, Scored, Size
-from nmt.layers import at_least_float32
+from nmt.layers import additive_scores, at_least_float32
 from nmt.loops import Left, applied, project, share
 
 
@@ -70,7 +70,7 @@ class _Additive(torch.autograd.Function):
             kernels.run("additive_forward", _sizes(query_BTA, product_BSA), query_BTA, product_BSA, v_A, energy_BTS)
             return energy_BTS
         with torch.autocast(query_BTA.device.type, enabled=False):
-            return (query_BTA.unsqueeze(2) + product_BSA.unsqueeze(1)).tanh_() @ v_A
+            return additive_scores(query_BTA, product_BSA, v_A)
 
     @staticmethod
     @once_differentiable

@@ -8,5 +8,16 @@ from nmt.search.base import NORMALISATIONS, Hypothesis, SearchSettings, score
 from nmt.search.beam import beam_search
 from nmt.search.forced import force
 from nmt.search.penalties import PENALTIES
+from nmt.search.prepared import Prepared, refuse_precision
 
-__all__ = ["NORMALISATIONS", "PENALTIES", "Hypothesis", "SearchSettings", "beam_search", "force", "score"]
+__all__ = [
+    "NORMALISATIONS",
+    "PENALTIES",
+    "Hypothesis",
+    "Prepared",
+    "SearchSettings",
+    "beam_search",
+    "force",
+    "refuse_precision",
+    "score",
+]

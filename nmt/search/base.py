@@ -57,7 +57,8 @@ class SearchSettings(Settings):
     replace_unknown: bool | FilePath = False
     ensemble: Literal["arithmetic", "geometric"] = "arithmetic"  # mean of the probabilities of several models
     batch_tokens: Annotated[int, Field(ge=1)] = 4000  # source tokens searched at once
-    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast of the matrix products
+    # of the matrix products; bfloat16: by autocast; int8: dynamic quantisation of the linear layers, on a CPU
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

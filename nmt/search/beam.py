@@ -148,7 +148,7 @@ def _best(
     those the logits are read once, where choosing among them by sorting costs as much as a third of making them.
     ``worth`` is of a hypothesis's logits (N, K, M) and rises with them.
     """
-    sentences, beam, words = logit_NKV.shape
+    _, beam, words = logit_NKV.shape
     device, whole = logit_NKV.device, words // _PIECE * _PIECE
     forbidden_F = torch.tensor(forbidden, device=device)
     first_NKW = logit_NKV[..., :_PIECE].index_fill(-1, forbidden_F, -torch.inf)  # the special words are all here
