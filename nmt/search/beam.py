@@ -154,7 +154,7 @@ def _best(
     first_NKW = logit_NKV[..., :_PIECE].index_fill(-1, forbidden_F, -torch.inf)  # the special words are all here
     best = [first_NKW.amax(dim=-1, keepdim=True)]
     if whole > _PIECE:
-        best.append(logit_NKV[..., _PIECE:whole].unflatten(-1, (-1, _PIECE)).amax(dim=-1))
+        best.append(torch.unflatten(logit_NKV[..., _PIECE:whole], -1, (-1, _PIECE)).amax(dim=-1))
     if words > max(whole, _PIECE):
         best.append(logit_NKV[..., max(whole, _PIECE) :].amax(dim=-1, keepdim=True))
     worth_NM = worth(torch.cat(best, dim=-1)).flatten(1)
