@@ -26,7 +26,7 @@ def additive_scores(query_BTA: Tensor, product_BSA: Tensor, v_A: Tensor) -> Tens
     """v · tanh(q_t + p_s) for every t and s, (B, T, S), without a gradient: a few sentences at a time."""
     numbers = query_BTA.shape[1] * product_BSA.shape[1] * product_BSA.shape[2]
     rows = max(1, CACHED // max(1, numbers)) if query_BTA.device.type == "cpu" else len(query_BTA)
-    parts = zip(query_BTA.unsqueeze(2).split(rows), product_BSA.unsqueeze(1).split(rows), strict=True)
+    parts = zip(torch.split(query_BTA.unsqueeze(2), rows), torch.split(product_BSA.unsqueeze(1), rows), strict=True)
     return torch.cat([torch.tanh_(query + product) @ v_A for query, product in parts])
 
 

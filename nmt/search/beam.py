@@ -111,7 +111,7 @@ def _continuations(
     a log-probability remains what the model says.
     """
     logit_BV = at_least_float32(logit_BV)
-    norm_NK = torch.cat([part.logsumexp(dim=1) for part in logit_BV.split(_ROWS)]).reshape(total_NK.shape)
+    norm_NK = torch.cat([part.logsumexp(dim=1) for part in torch.split(logit_BV, _ROWS)]).reshape(total_NK.shape)
     length, most = said_BT.shape[1], 2 * settings.beam
     end_NK = total_NK + (logit_BV[:, EOS].reshape(total_NK.shape) - norm_NK)
     forbidden = [PAD, BOS] + [UNK] * (not settings.unknown) + [EOS] * (length < settings.minimum_length)
