@@ -29,7 +29,7 @@ class Prepared:
     def __call__(self, settings: SearchSettings, words: int) -> Iterator[Model]:
         """In the block, which is inference: the model that will decode about this many target words one by one."""
         self.model.eval()
-        device = next(self.model.parameters()).device
+        device = next(self.model.parameters(), torch.empty(0)).device  # a model may have no weights
         refuse_precision(settings, device)
         coarse = settings.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=coarse):
