@@ -115,6 +115,6 @@ def test_a_table_is_what_it_spares(changes: Mapping[str, Any]) -> None:
 
 
 def test_a_transformer_has_no_table() -> None:
-    settings = TransformerSettings(embedding=8, heads=2, feed_forward=8, encoder_layers=1, decoder_layers=1)
+    settings = TransformerSettings(embedding=8, heads=2, hidden=8, encoder_layers=1, decoder_layers=1)
     model = build_model(settings, V, V).eval()
     assert model.tabulated(10**6) is model
