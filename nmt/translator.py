@@ -157,7 +157,7 @@ class Translator:
         found = [np.zeros((1, 1, 1, 1), np.float32) for _ in lines]
         for numbers, sources in self._batches(lines, targets):
             batch = collate(sources, [targets[n] for n in numbers], numbers).to(self.device)
-            with self._inference():
+            with self._prepared(self.search, 0):
                 weight_BLHTS = self.model.head_weights(batch.source_BS, batch.source_valid_BS, batch.input_BT)
             for row, (number, ids) in enumerate(zip(numbers, sources, strict=True)):
                 real_LHTS = weight_BLHTS[row, :, :, : len(targets[number]) + 1, : len(ids) + 1]

@@ -15,7 +15,7 @@ from runs import Trained, prepared, write_project
 import nmt.translator
 from nmt.cells import Dropout
 from nmt.errors import InputError
-from nmt.model import RecurrentSettings, build_model
+from nmt.model import Model, RecurrentSettings, build_model
 from nmt.search import Hypothesis, SearchSettings
 from nmt.translator import Translation, Translator, choose_device, find_weights
 from nmt.vocabulary import UNK, Vocabulary, VocabularySettings, train_vocabulary
@@ -133,7 +133,7 @@ def test_whatever_is_found_has_its_words(kind: str, data: st.DataObject) -> None
     line = data.draw(st.sampled_from([line for line in ODD_LINES if source.encode(line)]))
     weight_TS = torch.rand(len(ids) + 1, len(source.encode(line)) + 1)
     weight_TS /= weight_TS.sum(dim=1, keepdim=True)
-    translator = Translator(torch.nn.Module(), (source, target), SearchSettings(), CPU)  # type: ignore[arg-type]
+    translator = Translator(Model(), (source, target), SearchSettings(), CPU)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nmt.translator, "beam_search", lambda *_: [[Hypothesis(ids, -1.0, -1.0, weight_TS)]])
         (one,) = translator.translate([line])
