@@ -34,6 +34,9 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
     return result
 
 
+LONGEST = 16  # steps whose parts of a product are kept before they are multiplied: of a long sentence not all at once
+
+
 class Left:
     """What the steps of a loop leave for the gradient of one tensor: parts of a product, or a sum."""
 
@@ -44,9 +47,11 @@ class Left:
         self._walk = -1  # of autograd through the graph, in which all that is here was left
 
     def part(self, *part: Tensor) -> None:
-        """Leave what ``gradient`` will be given in a list."""
+        """Leave what ``gradient`` will be given in a list. Of a long loop not all is kept until its end."""
         self._begin()
         self._parts.append(part)
+        if len(self._parts) == LONGEST:
+            self._sum = self.taken()
 
     def add(self, part: Tensor) -> None:
         """Leave an addend. It belongs to the sum from now on, which changes it in place."""
@@ -64,7 +69,10 @@ class Left:
         """The gradient of all that was left; nothing is left afterwards."""
         parts, total = self._parts, self._sum
         self._parts, self._sum = [], None
-        return self._gradient(parts[::-1]) if parts and self._gradient else total
+        if not parts or self._gradient is None:
+            return total
+        gradient = self._gradient(parts[::-1])
+        return gradient if total is None else gradient.add_(total)
 
     def _begin(self) -> None:
         """What a walk left that never came to the gate, for nobody asked for this gradient, is of no use to another."""

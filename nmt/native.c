@@ -120,24 +120,24 @@ void gru_forward(int64_t B, int64_t T, int64_t S, int64_t E, rows p, rows u, row
     }
 }
 
-void gru_backward(int64_t B, int64_t T, int64_t S, int64_t E, rows g, rows p, rows u, rows h, const float *r,
-                  const float *z, float *dp, float *du, float *dh) {
+void gru_backward(int64_t B, int64_t T, int64_t S, int64_t E, rows g, rows p, rows u, rows h, float *dp, float *du,
+                  float *dh) {
 #pragma omp parallel for if (B * E > 16384)
     for (int64_t b = 0; b < B; b++) {
         const float *g_ = g.at + b * g.b, *p_ = p.at + b * p.b, *u_ = u.at + b * u.b, *h_ = h.at + b * h.b;
-        const float *r_ = r + b * E, *z_ = z + b * E;
         float *dp_ = dp + b * 3 * E, *du_ = du + b * 3 * E, *dh_ = dh + b * E;
 #pragma omp simd
         for (int64_t e = 0; e < E; e++) {
-            float candidate = tanh_(p_[2 * E + e] + r_[e] * u_[2 * E + e]);
-            float dn = g_[e] * (1 - z_[e]) * (1 - candidate * candidate);
-            float dr = dn * u_[2 * E + e] * r_[e] * (1 - r_[e]);
-            float dz = g_[e] * (h_[e] - candidate) * z_[e] * (1 - z_[e]);
+            float r = sigmoid(p_[e] + u_[e]), z = sigmoid(p_[E + e] + u_[E + e]);
+            float candidate = tanh_(p_[2 * E + e] + r * u_[2 * E + e]);
+            float dn = g_[e] * (1 - z) * (1 - candidate * candidate);
+            float dr = dn * u_[2 * E + e] * r * (1 - r);
+            float dz = g_[e] * (h_[e] - candidate) * z * (1 - z);
             dp_[e] = du_[e] = dr;
             dp_[E + e] = du_[E + e] = dz;
             dp_[2 * E + e] = dn;
-            du_[2 * E + e] = dn * r_[e];
-            dh_[e] = g_[e] * z_[e];
+            du_[2 * E + e] = dn * r;
+            dh_[e] = g_[e] * z;
         }
     }
 }

@@ -82,18 +82,18 @@ class _ResetAfter(torch.autograd.Function):
         out_BH, r_BH, z_BH = torch.empty(3, *h_BH.shape).unbind()
         sizes = len(h_BH), 1, 1, h_BH.shape[1]
         native.run("gru_forward", sizes, *map(_row, given), out_BH, r_BH, z_BH)
-        ctx.save_for_backward(*given, r_BH, z_BH)
+        ctx.save_for_backward(*given)
         ctx.mark_non_differentiable(r_BH, z_BH)
         return out_BH, r_BH, z_BH
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_BH: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        product_BG, recurrent_BG, h_BH, r_BH, z_BH = ctx.saved_tensors
-        grads = torch.empty_like(product_BG), torch.empty_like(recurrent_BG), torch.empty_like(r_BH)
-        given = map(_row, (grad_BH, product_BG, recurrent_BG, h_BH))
-        native.run("gru_backward", (len(h_BH), 1, 1, h_BH.shape[1]), *given, r_BH, z_BH, *grads)
-        return grads
+    def backward(ctx: Any, grad_BH: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        product_BG, recurrent_BG, h_BH = given = ctx.saved_tensors
+        grads = [torch.empty(one.shape) for one in given]
+        rows = map(_row, (grad_BH, product_BG, recurrent_BG, h_BH))
+        native.run("gru_backward", (len(h_BH), 1, 1, h_BH.shape[1]), *rows, *grads)
+        return tuple(grads)
 
 
 def _row(x_BX: Tensor) -> Tensor:

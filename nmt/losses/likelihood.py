@@ -68,8 +68,9 @@ class _CrossEntropy(torch.autograd.Function):
             for logit_MV, grad_MV, norm_M1, grad_M1 in zip(*columns, strict=True):
                 share_MV = torch.sub(logit_MV, norm_M1).exp_().sub_(even)
                 torch.mul(share_MV, grad_M1, out=grad_MV).masked_fill_(grad_M1 == 0, 0.0)  # padding may be any number
-        said_N1 = -(1 - ctx.smoothing) * grad_N.to(grad_NV.dtype).unsqueeze(1)
-        return grad_NV.scatter_add_(1, target_N.unsqueeze(1), said_N1), None, None
+        said_N1 = grad_NV.gather(1, target_N.unsqueeze(1)) - (1 - ctx.smoothing) * grad_N.unsqueeze(1)
+        # Not added by scatter_add_, which copies all of a tensor in half precision, twice.
+        return grad_NV.scatter_(1, target_N.unsqueeze(1), said_N1.to(grad_NV.dtype)), None, None
 
 
 def _sizes(logit_NV: Tensor) -> tuple[int, int, int, int]:
