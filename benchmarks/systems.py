@@ -31,12 +31,13 @@ class System(NamedTuple):
 
 
 def _ours(attention: str, what: str, precision: str, *overrides: str, share: float = 1.0) -> System:
+    training = [f"training.precision={precision}"] if precision != "int8" else []  # which only search knows
     return System(
         f"{what}, {precision}",
         "benchmarks.ours",
         lambda sizes: floor.ours(sizes, attention),
         precision=precision,
-        overrides=(f"training.precision={precision}", f"search.precision={precision}", *overrides),
+        overrides=(*training, f"search.precision={precision}", *overrides),
         share=share,
     )
 
@@ -52,6 +53,7 @@ OURS = "ours"  # what all others are compared with
 SYSTEMS: dict[str, System] = {
     OURS: _ours("bahdanau", "additive attention (Bahdanau)", "float32"),
     "ours-bf16": _ours("bahdanau", "additive attention (Bahdanau)", "bfloat16"),
+    "ours-int8": _ours("bahdanau", "additive attention (Bahdanau)", "int8"),
     "joeynmt": System("JoeyNMT 2.3.0: GRU, additive attention", "benchmarks.joeynmt", floor.joeynmt, "joeynmt"),
     "fairseq": System("fairseq 0.12.2: LSTM, dot attention", "benchmarks.fairseq", floor.fairseq, "fairseq", gates=4),
     "opennmt": System(
@@ -73,7 +75,7 @@ TRAINING = {
     "Additive attention and the peers": (OURS, "ours-bf16", "joeynmt", "fairseq", "opennmt"),
     "GAtt": (OURS, "gatt", "gatt-bf16", "gatt-reset-after", "gatt-reset-after-bf16"),
 }
-SEARCHING = (OURS, "ours-bf16", "joeynmt", "fairseq")
+SEARCHING = (OURS, "ours-bf16", "ours-int8", "joeynmt", "fairseq")
 
 
 def sizes_of(system: System, size: int, vocabulary: int) -> Sizes:
