@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 QUICK = Measuring(resamples=20, trials=20)
-PATIENCE = 240_000  # milliseconds: a machine may have other things to do
+PATIENCE = 60_000  # milliseconds: a machine may have other things to do
 Open = Callable[..., "Page"]
 
 
