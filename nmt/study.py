@@ -7,7 +7,7 @@ and by which command stands in :data:`KINDS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -193,22 +193,26 @@ def runs(study: Study, directory: Path) -> list[Run]:
 
     Raises ``InputError`` for settings that no run can have: each mistake once, by its line in the study.
     """
-    schema, mistakes, found = KINDS[study.kind].settings, dict[str, None](), []
-    for seed in study.seeds:
-        for cell in cells(study):
-            if own := [one for one in cell.settings if one.partition("=")[0].strip() == "seed"]:
-                mistakes[f'{_place(own[0])}"{own[0]}": the seeds of a study stand in its list of seeds'] = None
-            try:
-                settings = load(cell.recipe, schema, [*cell.settings, f"seed={seed}"])
-            except InputError as error:
-                mistakes |= dict.fromkeys(str(error).split("\n"))
-                continue
-            found.append(Run(cell, seed, settings, directory / cell.name / f"seed-{seed}"))
+    schema, mistakes = KINDS[study.kind].settings, dict[str, None]()
+    known: dict[str, Any] = {}
+    for cell in cells(study):
+        if own := [one for one in cell.settings if one.partition("=")[0].strip() == "seed"]:
+            mistakes[f'{_place(own[0])}"{own[0]}": the seeds of a study stand in its list of seeds'] = None
+        if cell.name in known:
+            mistakes[f"two cells are called {cell.name}; give values other names"] = None
+        try:
+            known[cell.name] = load(cell.recipe, schema, cell.settings)
+        except InputError as error:
+            mistakes |= dict.fromkeys(str(error).split("\n"))
     if not mistakes:
-        mistakes |= dict.fromkeys(_twins(found))
+        mistakes |= dict.fromkeys(_twins(known))
     if mistakes:
         raise InputError("\n".join(mistakes))
-    return found
+    return [
+        Run(cell, seed, known[cell.name].model_copy(update={"seed": seed}), directory / cell.name / f"seed-{seed}")
+        for seed in study.seeds
+        for cell in cells(study)
+    ]
 
 
 def _place(setting: str) -> str:
@@ -216,15 +220,10 @@ def _place(setting: str) -> str:
     return f"{setting.origin}: " if isinstance(setting, Text) else ""
 
 
-def _twins(runs: Sequence[Run]) -> list[str]:
+def _twins(known: Mapping[str, Settings]) -> Iterator[str]:
     """A grid that says the same twice is a mistake in it: a comparison of a system with itself."""
-    seen: dict[str, Run] = {}
-    places: dict[Path, Run] = {}
-    told = []
-    for run in runs:
-        first = seen.setdefault(run.key, run)
-        if first is not run:
-            told.append(f"the cells {first.cell.name} and {run.cell.name} have the same settings")
-        if places.setdefault(run.directory, run) is not run:
-            told.append(f"two cells are called {run.cell.name}; give values other names")
-    return told
+    seen: dict[str, str] = {}
+    for name, settings in known.items():
+        first = seen.setdefault(settings_key(settings), name)
+        if first != name:
+            yield f"the cells {first} and {name} have the same settings"

@@ -84,6 +84,7 @@ def test_a_dry_run_says_what_is_missing_and_trains_nothing(finished: tuple[Path,
     assert not (path.parent / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
     path = write_project(tmp_path).parent / "study.yaml"
     path.write_text("recipe: small.yaml\ngrid: {cell: {gru: []}}\nanalyses: []\nsettings: [training.epochs=100000]\n")

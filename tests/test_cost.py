@@ -66,7 +66,7 @@ def test_an_exponent_needs_two_lengths() -> None:
 
 def growth(recipe: Recipe) -> float:
     """By how much more the second doubling of the length adds than the first: 2 of what is linear, 4 of a square."""
-    short, middle, long = cost_by_length(recipe, (64, 128, 256), words=20, repeats=1).memory
+    short, middle, long = cost_by_length(recipe, (32, 64, 128), words=20, repeats=1).memory
     return (long - middle) / (middle - short)
 
 

@@ -28,7 +28,13 @@ def covering(path: Path) -> list[Run]:
     return [run for run in all_runs if sum(a != b for a, b in zip(run.cell.values, first, strict=True)) <= 1]
 
 
-ONES = [(path, run) for path in STUDIES if not path.stem.endswith("-small") for run in covering(path)]
+ONES = [
+    # The first of each study always; the others with the slow tests, all together half a minute.
+    pytest.param(path, run, id=f"{path.stem}-{run.cell.name}", marks=[pytest.mark.slow] if number else [])
+    for path in STUDIES
+    if not path.stem.endswith("-small")
+    for number, run in enumerate(covering(path))
+]
 
 
 def test_there_are_the_studies() -> None:
@@ -66,7 +72,7 @@ def test_scores_meet_queries_and_keys_of_the_sizes_they_are_named_after() -> Non
         assert model.hidden == 128
 
 
-@pytest.mark.parametrize(("path", "run"), ONES, ids=[f"{path.stem}-{run.cell.name}" for path, run in ONES])
+@pytest.mark.parametrize(("path", "run"), ONES)
 def test_is_stepped(path: Path, run: Run, tmp_path: Path) -> None:
     if isinstance(run.settings, MemoryTask):
         few = {
