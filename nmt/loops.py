@@ -188,7 +188,8 @@ class _Project(torch.autograd.Function):
         grad_NG = grad.reshape(-1, grad.shape[-1])
         ctx.left.part(x.reshape(-1, x.shape[-1]), grad_NG)
         if ctx.left_bias is not None:
-            ctx.left_bias.add(grad_NG.sum(dim=0))
+            # Not in half precision, where the steps' sum would soon not notice one more.
+            ctx.left_bias.add(grad_NG.sum(dim=0, dtype=torch.promote_types(grad_NG.dtype, torch.float32)))
         return (grad @ weight_GK if ctx.needs_input_grad[0] else None), None, None, None, None
 
 

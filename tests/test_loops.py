@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import nmt.cells.sequence
+from nmt.attention.gates import exact_gate, of_query, of_source
 from nmt.cells import CELLS, Cell, unroll
 from nmt.loops import expectation, looping, project, share, step_by_step
 
@@ -99,3 +100,28 @@ def test_under_autocast_what_is_shared_is_made_coarse_once() -> None:
     assert linear.weight.grad is not None
     assert linear.weight.grad.dtype == torch.float32
     torch.testing.assert_close(linear.weight.grad, torch.full((4, 4), 2.0))
+
+
+def test_under_autocast_a_sum_over_many_steps_notices_each() -> None:
+    """In bfloat16 512 + 2 is 512."""
+    linear = nn.Linear(4, 4)
+    with looping(), torch.autocast("cpu", torch.bfloat16):
+        total = sum(project(linear, torch.ones(2, 4)).float().sum() for _ in range(400))
+    assert isinstance(total, Tensor)
+    total.backward()
+    assert linear.bias.grad is not None
+    assert linear.bias.grad.tolist() == [800.0] * 4
+
+
+def test_under_autocast_the_gate_notices_each_step() -> None:
+    torch.manual_seed(3)
+    weight_EE = torch.randn(4, 4, requires_grad=True)
+    q_B1E, k_BSE = torch.randn(1, 1, 4), torch.randn(1, 2, 4)
+    grads = []
+    for steps_ in (1, 600):
+        with looping(), torch.autocast("cpu", torch.bfloat16):
+            q, k = of_query(q_B1E), of_source(k_BSE)
+            total = sum(exact_gate(weight_EE, qz=q, kz=k, qr=q, kr=k, h=k, c=q).float().sum() for _ in range(steps_))
+        assert isinstance(total, Tensor)
+        grads.append(torch.autograd.grad(total, weight_EE)[0])
+    torch.testing.assert_close(grads[1], 600 * grads[0], rtol=1e-4, atol=1e-6)

@@ -156,7 +156,7 @@ class _Exact(torch.autograd.Function):
             x_NE = (r * h).view(-1, sizes[3]).to(kind)
         dweight_EE = inner_NE.t() @ x_NE
         if ctx.left is not None:
-            ctx.left.add(dweight_EE)
+            ctx.left.sum(weight_EE).add_(dweight_EE)  # in float32 at least: half precision would not notice one of many
         return None if ctx.left else dweight_EE, None, None, *sums.fresh()
 
 
