@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from benchmarks import data as loading
+from benchmarks import gpu as on_gpu
 from benchmarks import lengths as by_length
 from benchmarks import search
 from benchmarks import train as training
@@ -158,6 +159,21 @@ def lengths(lengths: str, sentences: int, systems: str, out: Path | None, **give
     numbers = [int(one) for one in lengths.split(",")]
     lines, failures = by_length.measure(chosen_of(systems, OURSELVES), setting, numbers, sentences, say)
     finish(f"Cost by length, {threads_of(setting)}", [lines], out, failures)
+
+
+@main.command()
+@click.option("--batches", default="80,1000", show_default=True, help="Sentences of a batch.")
+@click.option("--updates", default=20, show_default=True, help="Updates of a round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; the median of them counts.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the table to this file too.")
+def gpu(batches: str, updates: int, rounds: int, out: Path | None) -> None:
+    """RNNSearch and GAtt of the paper's sizes on a GPU, in bfloat16."""
+    if reason := on_gpu.missing():
+        raise click.ClickException(reason)
+    workload = Workload(pairs=60_000, vocabulary=on_gpu.PAPER.vocabulary)
+    numbers = [int(one) for one in batches.split(",")]
+    lines, failures = on_gpu.measure(numbers, on_gpu.PAPER, workload, CACHE, updates, rounds, say)
+    finish("Training on a GPU", [[on_gpu.gpu()], lines], out, failures)
 
 
 @main.command()

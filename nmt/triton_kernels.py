@@ -9,6 +9,10 @@ bfloat16, and all is computed in float32. A program computes tiles of ROWS sourc
 * where gradients are sums, a program has all queries and source positions of one sentence, and a few numbers of each.
   It alone adds to what stands there, so that no atomic addition is needed and every run adds in the same order.
 
+The softmax over the energies and the context stay torch's. They are the same for every score, so that a kernel for all
+three would belong to one attention alone; one program a query would leave most of a GPU idle; and the context is a
+product of matrices, whose gradient for the source :mod:`nmt.loops` makes in one piece after the loop.
+
 This file cannot be imported where there is no Triton, which comes with torch's builds for CUDA.
 """
 
@@ -24,6 +28,10 @@ from torch import Tensor
 ROWS, BLOCK = 4, 128  # of a tile
 # The compiler must not fetch what a later round of a loop reads before an earlier one has added to it: one stage.
 OPTIONS = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
+
+
+# Lengths change from batch to batch; nothing is to be compiled anew for one that is a multiple of 16.
+_kernel = triton.jit(do_not_specialize=["S"])
 
 
 def run(name: str, sizes: tuple[int, int, int, int], *arguments: Tensor, wide: torch.dtype | None = None) -> None:
@@ -130,7 +138,7 @@ def _numbers(BLOCK: tl.constexpr):
 # ------------------------------------------------------------------------------------------------------------- energy
 
 
-@triton.jit
+@_kernel
 def additive_forward(T, S, E, q, k, v, e, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """e_ts = v · tanh(q_t + k_s)"""
     row = tl.program_id(0).to(tl.int64)
@@ -145,7 +153,7 @@ def additive_forward(T, S, E, q, k, v, e, ROWS: tl.constexpr, BLOCK: tl.constexp
     tl.store(e + row * S + s_R1, tl.sum(sum_RX, axis=1)[:, None], mask=s_R1 < S)
 
 
-@triton.jit
+@_kernel
 def additive_backward(T, S, E, de, q, k, v, dq, dk, dv, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """de: gradient of e. dv is (B, A): each sentence's."""
     b, e_1X = _numbers(BLOCK)
@@ -175,7 +183,7 @@ def additive_backward(T, S, E, de, q, k, v, dq, dk, dv, ROWS: tl.constexpr, BLOC
 # -------------------------------------------------------------------------------------------------------------- gates
 
 
-@triton.jit
+@_kernel
 def reset_forward(T, S, E, qr, kr, h, x, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """x = r ⊙ h, r = σ(qr + kr)"""
     b, t, s, e, pair, real = _tile(T, S, E, ROWS, BLOCK)
@@ -183,7 +191,7 @@ def reset_forward(T, S, E, qr, kr, h, x, ROWS: tl.constexpr, BLOCK: tl.constexpr
     tl.store(x + pair, (r * _load(h, b, t, s, e, S, E)).to(x.dtype.element_ty), mask=real)
 
 
-@triton.jit
+@_kernel
 def reset_backward(T, S, E, dx, qr, kr, h, dqr, dkr, dh, x, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """dx: gradient of x, which is computed once more"""
     b, e = _numbers(BLOCK)
@@ -206,7 +214,7 @@ def reset_backward(T, S, E, dx, qr, kr, h, dqr, dkr, dh, x, ROWS: tl.constexpr, 
         tl.debug_barrier()  # the next query adds to the same source positions
 
 
-@triton.jit
+@_kernel
 def mix_forward(T, S, E, qz, kz, h, c, p, out, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """out = (1 − z) ⊙ h + z ⊙ tanh(c + p), z = σ(qz + kz)"""
     b, t, s, e, pair, real = _tile(T, S, E, ROWS, BLOCK)
@@ -216,7 +224,7 @@ def mix_forward(T, S, E, qz, kz, h, c, p, out, ROWS: tl.constexpr, BLOCK: tl.con
     tl.store(out + pair, (h_ + z * (candidate - h_)).to(out.dtype.element_ty), mask=real)
 
 
-@triton.jit
+@_kernel
 def mix_backward(T, S, E, g, qz, kz, h, c, p, dqz, dkz, dh, dc, dp, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """g: gradient of out; dp: of p"""
     b, e = _numbers(BLOCK)
@@ -244,7 +252,7 @@ def mix_backward(T, S, E, g, qz, kz, h, c, p, dqz, dkz, dh, dc, dp, ROWS: tl.con
         tl.debug_barrier()  # the next query adds to the same source positions
 
 
-@triton.jit
+@_kernel
 def after_forward(T, S, E, qz, kz, qr, kr, qc, kc, h, out, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """out = (1 − z) ⊙ h + z ⊙ tanh(qc + r ⊙ kc), z = σ(qz + kz), r = σ(qr + kr)"""
     b, t, s, e, pair, real = _tile(T, S, E, ROWS, BLOCK)
@@ -255,7 +263,7 @@ def after_forward(T, S, E, qz, kz, qr, kr, qc, kc, h, out, ROWS: tl.constexpr, B
     tl.store(out + pair, (h_ + z * (candidate - h_)).to(out.dtype.element_ty), mask=real)
 
 
-@triton.jit
+@_kernel
 def after_backward(
     T, S, E, g, qz, kz, qr, kr, qc, kc, h, dqz, dkz, dqr, dkr, dqc, dkc, dh, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip

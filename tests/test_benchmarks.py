@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import floor, peers, protocol, rounds, table
+from benchmarks import floor, gpu, peers, protocol, rounds, table
 from benchmarks.floor import Counts, Sizes
 from benchmarks.machine import seconds_of_products
 from benchmarks.ours import of_batch, recipe_of
@@ -221,6 +221,31 @@ def test_lengths() -> None:
     rows = rows_of(run("lengths", *arguments, "--lengths", "4,40", "--sentences", "2"))
     assert rows.keys() > {"ours, train, by target length", "ours, decode, by source length"}
     assert float(rows["ours, decode, by target length"][-1]) > 0.3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_says_so() -> None:
+    result = run("gpu")
+    assert result.exit_code != 0
+    assert "there is no GPU here" in result.output
+    assert not result.stdout.startswith("#")
+
+
+def test_what_would_be_measured_on_a_gpu(cache: Path) -> None:
+    """The same on a CPU, of small sizes that all differ."""
+    sizes = Sizes(embedding=6, hidden=10, encoder_hidden=7, scorer=9, readout=5, vocabulary=60)
+    lines, failures = gpu.measure([8], sizes, TINY, cache, 2, 2, lambda _: None, device="cpu")
+    assert failures == []
+    plain, gatt = [[cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]]
+    assert plain[1] == "1.00"
+    assert float(gatt[2]) > float(plain[2])  # MFLOP a token
+
+
+def test_the_model_on_a_gpu_has_the_sizes_that_are_told(cache: Path, tmp_path: Path) -> None:
+    for name in (gpu.RNNSEARCH, gpu.GATT):
+        path = recipe_of(generate(TINY, cache), tmp_path, 1000, 80, 3)
+        model = load_recipe(path, gpu.overrides(name, gpu.PAPER, "cuda")).model
+        assert (model.embedding, model.hidden, model.encoder_hidden, model.readout_size) == (620, 1000, 1000, 620)
 
 
 def test_peers_are_installed_with_our_torch_and_pinned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
