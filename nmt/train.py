@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -337,6 +338,7 @@ def plan_epoch(train: Bitext, recipe: Recipe, epoch: int) -> list[Any]:
 
 def gather(bitext: Bitext, numbers: Any) -> Batch:
     """The batch of certain pairs."""
+    numbers = np.asarray(numbers)
     sources, targets, links = (Rows(*part(numbers)) for part in (bitext.sources, bitext.targets, bitext.all_links))
     return collate_rows(sources, targets, numbers, links)
 

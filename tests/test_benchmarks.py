@@ -16,7 +16,7 @@ from benchmarks.floor import Counts, Sizes
 from benchmarks.machine import seconds_of_products
 from benchmarks.ours import of_batch, recipe_of
 from benchmarks.protocol import Child, SystemFailedError
-from benchmarks.systems import OURS, SYSTEMS, TRAINING, sizes_of
+from benchmarks.systems import OURS, SEARCHING, SYSTEMS, TRAINING, sizes_of
 from benchmarks.texts import SIDES, SPECIAL, added, counted, sentences, words
 from benchmarks.workload import Workload, generate
 from nmt.batching import collate
@@ -268,5 +268,6 @@ def test_an_unknown_system_is_refused() -> None:
 
 
 def test_every_group_has_ours_in_it() -> None:
-    assert all(OURS in names for names in TRAINING.values())
-    assert {name for names in TRAINING.values() for name in names} == SYSTEMS.keys()
+    groups = [*TRAINING.values(), SEARCHING]
+    assert all(OURS in names for names in groups)
+    assert {name for names in groups for name in names} == SYSTEMS.keys()
