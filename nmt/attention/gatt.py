@@ -151,11 +151,11 @@ class GAttResetAfter(Gated):
 
     and z, r and h' as in :class:`GAtt`, with the same parameters: cuDNN's second bias, inside the reset, is left out.
     U h is computed once a sentence, so no product of the *gate* is left for every pair of positions. An additive inner
-    score has one (see the head of this file); the *general* one, the default here, has none.
+    score has one (see the head of this file); the *general* one has none, but learnt less surely (docs/speed.md).
     """
 
     def __init__(
-        self, query_size: int, memory_size: int, *, inner: Builder = Choice("general"), recompute: bool = False
+        self, query_size: int, memory_size: int, *, inner: Builder = Choice("bahdanau"), recompute: bool = False
     ) -> None:
         super().__init__(inner(query_size, memory_size), recompute)
         self.gate_size = memory_size  # rows of one gate's matrix
