@@ -17,6 +17,7 @@ from nmt.alignment import Alignment, Reading, words_of
 from nmt.errors import InputError
 from nmt.links import Links, Matrix
 from nmt.metrics.alignment import aer
+from nmt.readings import loaded_for
 
 if TYPE_CHECKING:
     from nmt.translator import Translation, Translator
@@ -52,19 +53,11 @@ def best_head(
     one layer and one head: what its trace tells. Raises ``InputError`` when source, target and gold differ in length,
     and as :meth:`nmt.Translator.load` does.
     """
-    if not len(source_lines) == len(target_lines) == len(gold):
-        raise InputError(
-            f"{len(source_lines)} source lines, {len(target_lines)} target lines and the gold links of {len(gold)}; "
-            "one of each for every sentence"
-        )
-    if isinstance(run, str | Path):
-        from nmt.translator import Translator  # only now, for it takes torch to load a run
-
-        run = Translator.load(run)
+    translator = loaded_for(run, source_lines, target_lines, gold)
     found: dict[Head, list[Links]] = {}
-    weights = run.head_weights(source_lines, target_lines)
+    weights = translator.head_weights(source_lines, target_lines)
     shape = max(one.shape[:2] for one in weights) if weights else (1, 1)  # of an empty line nothing is known
-    for said, weight_LHTS in zip(run.align(source_lines, target_lines), weights, strict=True):
+    for said, weight_LHTS in zip(translator.align(source_lines, target_lines), weights, strict=True):
         whole = np.broadcast_to(weight_LHTS, (*shape, *weight_LHTS.shape[2:]))
         for layer, head, weight_TS in _places(whole):
             for reading in readings:

@@ -1,7 +1,7 @@
 """Small layers that several parts share.
 
 Shapes: B batch, T target positions, S source positions, O decoder output size, D embedding size, E context size,
-R readout size, A attention size.
+R readout size.
 """
 
 from __future__ import annotations
@@ -17,17 +17,6 @@ from torch import Tensor, nn
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The same numbers, in float32 unless they are finer: a softmax over a vocabulary is not for half precision."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-CACHED = 2**18  # numbers that additive scores hold at once on a CPU: more than its cache has took half as long again
-
-
-def additive_scores(query_BTA: Tensor, product_BSA: Tensor, v_A: Tensor) -> Tensor:
-    """v · tanh(q_t + p_s) for every t and s, (B, T, S), without a gradient: a few sentences at a time."""
-    numbers = query_BTA.shape[1] * product_BSA.shape[1] * product_BSA.shape[2]
-    rows = max(1, CACHED // max(1, numbers)) if query_BTA.device.type == "cpu" else len(query_BTA)
-    parts = zip(torch.split(query_BTA.unsqueeze(2), rows), torch.split(product_BSA.unsqueeze(1), rows), strict=True)
-    return torch.cat([torch.tanh_(query + product) @ v_A for query, product in parts])
 
 
 @contextmanager

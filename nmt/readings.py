@@ -27,6 +27,22 @@ def best_reading_of_run(
     word with the highest weight. Raises ``InputError`` when source, target and gold differ in length, and as
     :meth:`nmt.Translator.load` does.
     """
+    translator = loaded_for(run, source_lines, target_lines, gold)
+    found: dict[Reading, list[Links]] = {"produced": [], "fed": []}
+    for said in translator.align(source_lines, target_lines):
+        for reading, links in found.items():
+            between_words = Alignment.of(said).read(reading).to_words(*words_of(said))
+            links.append(between_words.hard().links or Links())
+    return judged(found, gold)
+
+
+def loaded_for(
+    run: Translator | str | Path, source_lines: Sequence[str], target_lines: Sequence[str], gold: Sequence[Links]
+) -> Translator:
+    """The run, loaded where it is a directory, that is to be forced to say a target whose links are known.
+
+    Raises ``InputError`` when source, target and gold differ in length, and as :meth:`nmt.Translator.load` does.
+    """
     if not len(source_lines) == len(target_lines) == len(gold):
         raise InputError(
             f"{len(source_lines)} source lines, {len(target_lines)} target lines and the gold links of {len(gold)}; "
@@ -36,9 +52,4 @@ def best_reading_of_run(
         from nmt.translator import Translator  # only now, for it takes torch to load a run
 
         run = Translator.load(run)
-    found: dict[Reading, list[Links]] = {"produced": [], "fed": []}
-    for said in run.align(source_lines, target_lines):
-        for reading, links in found.items():
-            between_words = Alignment.of(said).read(reading).to_words(*words_of(said))
-            links.append(between_words.hard().links or Links())
-    return judged(found, gold)
+    return run

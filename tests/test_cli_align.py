@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from commands import refused
 from runs import Trained, prepared, write_project
 
 from nmt.aligners import ALIGNERS, align_by
@@ -61,14 +62,6 @@ def cells(result: Result, name: str, reading: str = "produced") -> list[str]:
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stderr.split("\n")]
     (row,) = (row for row in rows if row[:2] == [name, reading])
     return row[2:]
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    return result.stderr.removeprefix("error: ")
 
 
 def test_the_links_are_those_of_the_library_line_by_line(text: Text, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from commands import refused
 from runs import Trained, prepared, write_project
 
 from nmt.cli.diagnose import COLUMNS, main
@@ -44,14 +45,6 @@ def tables(*arguments: object) -> dict[str, dict[str, Mapping[str, float]]]:
     document = json.loads(result.stdout)
     assert document["format"] == 1
     return {one["test"]: {row["run"]: row["measures"] for row in one["runs"]} for one in document["tests"]}
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    return result.stderr.removeprefix("error: ")
 
 
 def test_every_test_set_of_a_run_and_every_run_of_a_test_set(runs: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from commands import refused
 from runs import Trained, prepared, write_project
 
 from nmt.cli.report import main
@@ -58,14 +59,6 @@ def page(*arguments: object, out: Path) -> dict[str, Any]:
     (found,) = re.findall(r'id="data">(.*?)</script>', out.read_text(encoding="utf-8"), re.DOTALL)
     value: dict[str, Any] = json.loads(found)
     return value
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    return result.stderr.removeprefix("error: ")
 
 
 # ------------------------------------------------------------------------------------------------------------- texts
