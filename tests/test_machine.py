@@ -45,3 +45,21 @@ def test_another_c_library_is_left_alone(error: type[Exception], monkeypatch: py
 
     monkeypatch.setattr(ctypes, "CDLL", absent)
     assert not keep_freed_memory()
+
+
+# A product whose every term is below the smallest normal number, and one whose factors are: rows enough for two threads.
+TINY = """
+import torch
+from nmt.machine import flush_denormals
+torch.set_num_threads(2)
+{call}
+one = torch.full((256, 256), 1e-20)
+products = one @ one, (1e-39 * torch.ones(2**20)) * 1.0
+print(sum(int((product != 0).sum()) for product in products))
+"""
+
+
+@pytest.mark.parametrize(("call", "left"), [("", 2**16 + 2**20), ("flush_denormals()", 0)])
+def test_no_thread_computes_with_denormal_numbers(call: str, left: int) -> None:
+    done = subprocess.run([sys.executable, "-c", TINY.format(call=call)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == left

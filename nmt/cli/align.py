@@ -20,7 +20,7 @@ from nmt.cli.common import Command
 from nmt.errors import InputError
 from nmt.heads import Head, Place, best_head, parse_head
 from nmt.links import Links, format_links, read_links, write_matrices
-from nmt.machine import keep_freed_memory
+from nmt.machine import flush_denormals, keep_freed_memory
 from nmt.metrics.alignment import Aer, Saer
 from nmt.metrics.base import Array, Output
 from nmt.symmetrise import SYMMETRISATIONS
@@ -155,6 +155,7 @@ def main(
     for method in methods:
         check_installed(method)
     keep_freed_memory()
+    flush_denormals()
     forward = Reader(run, device, head, reading)
     backward = None if other is None else Reader(other, device, head, reading)
     known: list[Links] | None = None
