@@ -166,6 +166,18 @@ def project(linear: nn.Linear, x: Tensor) -> Tensor:
     return applied(_Project, x, shared.tensor, bias and bias.tensor, shared.left, bias and bias.left)
 
 
+def project_back(linear: nn.Linear, y: Tensor) -> Tensor:
+    """``y @ linear.weight``, y of shape (..., G): the other way through a layer that every step goes through."""
+    shared = share(linear.weight, _turned_gradient, factor=True)
+    if shared is None:
+        return y @ linear.weight
+    return applied(_Project, y, shared.tensor.t(), None, shared.left, None)
+
+
+def _turned_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    return _matrix_gradient(parts).t()
+
+
 def _matrix_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     x, grad = zip(*parts, strict=True)
     return torch.cat(grad).t() @ torch.cat(x)

@@ -25,11 +25,11 @@ def keep_freed_memory() -> bool:
 
 
 def flush_denormals() -> None:
-    """Have the processor take numbers below the smallest normal one (1e−38 in float32) for 0, in all of torch's threads.
+    """Have the processor take numbers below the smallest normal one (1e−38 in float32) for 0.
 
-    Where a softmax is sure, the gradients of what it does not look at get that small, and a product of such numbers takes
-    the processor a hundred times as long. To be called before torch computes anything: the threads it begins then take
-    the setting over, and only then.
+    Where a softmax is sure, the gradients of what it does not look at get that small, and a product of such numbers
+    takes the processor a hundred times as long. To be called before torch computes anything: the threads that it begins
+    then take the setting over, and only then.
     """
     import torch
 

@@ -246,6 +246,91 @@ void gru_backward(int64_t B, int64_t T, int64_t S, int64_t E, rows g, rows p, ro
 GATES(float)
 GATES(bfloat16)
 
+/* One look at a source h' that a gate with the reset after its product makes anew for every query, by a product with a:
+   e_s = a · h'_s, α = softmax(e) over the valid positions, c = Σ_s α_s h'_s. A vector h'_s lives no longer than it takes
+   to add it to c, which is scaled down whenever a larger e comes. */
+void after_look_forward(int64_t B, int64_t T, int64_t S, int64_t E, const uint8_t *valid, const float *a, rows qz, rows kz,
+                        rows qr, rows kr, rows qc, rows kc, rows h, float *weight, float *context) {
+#pragma omp parallel for
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < T; t++) {
+            const float *a_ = a + (b * T + t) * E;
+            float *weight_ = weight + (b * T + t) * S, *c_ = context + (b * T + t) * E;
+            float refined[E], most = 0, total = 0;
+            memset(c_, 0, E * sizeof(float));
+            for (int64_t s = 0; s < S; s++) {
+                weight_[s] = 0;
+                if (!valid[b * S + s]) continue;
+                ROW(qz_, qz); ROW(kz_, kz); ROW(qr_, qr); ROW(kr_, kr); ROW(qc_, qc); ROW(kc_, kc); ROW(h_, h);
+                float energy = 0;
+#pragma omp simd reduction(+ : energy)
+                for (int64_t e = 0; e < E; e++) {
+                    float candidate = tanh_(qc_[e] + sigmoid(qr_[e] + kr_[e]) * kc_[e]);
+                    refined[e] = h_[e] + sigmoid(qz_[e] + kz_[e]) * (candidate - h_[e]);
+                    energy += a_[e] * refined[e];
+                }
+                weight_[s] = energy;
+                float scale = 1; /* of what is there; a number that is none goes on into all */
+                if (total == 0 || !(energy <= most)) {
+                    scale = total == 0 ? 0.0f : __builtin_expf(most - energy);
+                    most = energy;
+                }
+                float share = __builtin_expf(energy - most);
+                total = total * scale + share;
+                EACH_NUMBER c_[e] = c_[e] * scale + share * refined[e];
+            }
+            for (int64_t s = 0; s < S; s++)
+                if (valid[b * S + s]) weight_[s] = __builtin_expf(weight_[s] - most) / total;
+            if (total != 0) EACH_NUMBER c_[e] /= total;
+        }
+}
+
+/* dc and dα: gradients of the context and of the weights. With D = dc · c + Σ_s dα_s α_s,
+   de_s = α_s (dc · h'_s + dα_s − D),  dh'_s = α_s dc + de_s a,  da = Σ_s de_s h'_s */
+void after_look_backward(int64_t B, int64_t T, int64_t S, int64_t E, const float *dweight, const float *dcontext,
+                         const float *weight, const float *context, const float *a, float *da, rows qz, rows kz, rows qr,
+                         rows kr, rows qc, rows kc, rows h, rows dqz, rows dkz, rows dqr, rows dkr, rows dqc, rows dkc,
+                         rows dh) {
+#pragma omp parallel for
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < T; t++) {
+            const float *a_ = a + (b * T + t) * E, *dc_ = dcontext + (b * T + t) * E, *c_ = context + (b * T + t) * E;
+            const float *weight_ = weight + (b * T + t) * S, *dweight_ = dweight + (b * T + t) * S;
+            float *da_ = da + (b * T + t) * E;
+            float r[E], z[E], candidate[E], mean = 0;
+#pragma omp simd reduction(+ : mean)
+            for (int64_t e = 0; e < E; e++) mean += dc_[e] * c_[e];
+            for (int64_t s = 0; s < S; s++) mean += dweight_[s] * weight_[s];
+            for (int64_t s = 0; s < S; s++) {
+                if (weight_[s] == 0) continue; /* then all of its gradients are 0 */
+                ROW(qz_, qz); ROW(kz_, kz); ROW(qr_, qr); ROW(kr_, kr); ROW(qc_, qc); ROW(kc_, kc); ROW(h_, h);
+                ROW(dqz_, dqz); ROW(dkz_, dkz); ROW(dqr_, dqr); ROW(dkr_, dkr); ROW(dqc_, dqc); ROW(dkc_, dkc); ROW(dh_, dh);
+                float inner = 0;
+#pragma omp simd reduction(+ : inner)
+                for (int64_t e = 0; e < E; e++) {
+                    r[e] = sigmoid(qr_[e] + kr_[e]);
+                    z[e] = sigmoid(qz_[e] + kz_[e]);
+                    candidate[e] = tanh_(qc_[e] + r[e] * kc_[e]);
+                    inner += dc_[e] * (h_[e] + z[e] * (candidate[e] - h_[e]));
+                }
+                const float share = weight_[s], de = share * (inner + dweight_[s] - mean);
+                EACH_NUMBER {
+                    float refined = h_[e] + z[e] * (candidate[e] - h_[e]), d = share * dc_[e] + de * a_[e];
+                    float dn = d * z[e] * (1 - candidate[e] * candidate[e]), dr = dn * kc_[e] * r[e] * (1 - r[e]);
+                    float dz = d * (candidate[e] - h_[e]) * z[e] * (1 - z[e]);
+                    da_[e] += de * refined;
+                    dh_[e] += d * (1 - z[e]);
+                    dqz_[e] += dz;
+                    dkz_[e] += dz;
+                    dqr_[e] += dr;
+                    dkr_[e] += dr;
+                    dqc_[e] += dn;
+                    dkc_[e] += dn * r[e];
+                }
+            }
+        }
+}
+
 /* x / (1 − rate), or 0 for about a share of ``rate`` of the numbers: those whose place, hashed with the seed by the last
    step of MurmurHash3 twice, is below ``below`` = rate 2^32. So the same call with the gradient for x gives its gradient.
    B numbers in a row. */

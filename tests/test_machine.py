@@ -47,7 +47,7 @@ def test_another_c_library_is_left_alone(error: type[Exception], monkeypatch: py
     assert not keep_freed_memory()
 
 
-# A product whose every term is below the smallest normal number, and one whose factors are: rows enough for two threads.
+# Products with terms, and with factors, below the smallest normal number: enough of them for two threads.
 TINY = """
 import torch
 from nmt.machine import flush_denormals

@@ -14,15 +14,20 @@ from computed import (
     GATES,
     B,
     E,
+    S,
     T,
     assert_as_by_torch,
     assert_as_under_autocast,
     assert_nothing_hides,
     query,
+    source,
 )
 from torch import Tensor
 
 from nmt import native
+from nmt.attention import after_look
+from nmt.attention.base import distribute
+from nmt.attention.gates import Operand, after_gate, of_query, of_source
 from nmt.cells.dropout import Dropout
 from nmt.cells.gru import reset_after
 from nmt.loops import applied
@@ -37,7 +42,26 @@ def gru(product_BG: Tensor, h_BH: Tensor, weight_GH: Tensor) -> Tensor:
     return reset_after(product_BTG[:, 1], F.linear(h_BH, weight_GH), h_BH)[0]
 
 
+def gatt_look(a: Tensor, *given: Tensor) -> Tensor:
+    """The context and the weights of a look by a product, of sentences of which one has padding in between."""
+    names = ("qz", "kz", "qr", "kr", "qc", "kc", "h")
+    operands: dict[str, Operand] = {
+        name: of_query(one) if name[0] == "q" else of_source(one) for name, one in zip(names, given, strict=True)
+    }
+    valid_BS = torch.ones(B, S, dtype=torch.bool)
+    valid_BS[1, 1:3] = False
+    if native.usable(*given):
+        return torch.cat(after_look.look(a, valid_BS, **operands), dim=-1)
+    refined_BTSE = after_gate(**operands)
+    weight_BTS = distribute((refined_BTSE @ a.unsqueeze(-1)).squeeze(-1), valid_BS)
+    return torch.cat([(weight_BTS.unsqueeze(2) @ refined_BTSE).squeeze(2), weight_BTS], dim=-1)
+
+
 OPERATIONS = COMPUTED | {
+    "gatt-look": (
+        gatt_look,
+        [query, query, source, query, source, query, source, source],
+    ),
     "gru": (gru, [lambda: torch.randn(E, 3 * 4), lambda: torch.randn(E, 4), lambda: torch.randn(3 * 4, 4)]),
     "cross-entropy": (
         lambda logit: applied(_CrossEntropy, logit.flatten(0, 1) * 5, torch.arange(B * T), 0.0),

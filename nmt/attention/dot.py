@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nmt.attention.bahdanau import Bahdanau
 from nmt.attention.base import Keys, Memory, Scored, Size
 from nmt.layers import at_least_float32
+from nmt.loops import project_back
 from nmt.settings import Builder, Choice
 
 
@@ -42,6 +43,10 @@ class Dot(Scored):
 
     def precompute(self, memory: Memory) -> DotKeys:
         return DotKeys(memory.value_BSE, memory.valid_BS, memory.value_BSE)
+
+    def toward(self, query_BTQ: Tensor) -> Tensor:
+        """The vector a (B, T, E) whose products with the memory are the scores: e_ij = a_i · h_j."""
+        return query_BTQ
 
     def energies(self, query_BTQ: Tensor, keys: DotKeys) -> Tensor:
         return query_BTQ @ keys.key_BSK.transpose(1, 2)
@@ -82,8 +87,12 @@ class General(Scored):
     def precompute(self, memory: Memory) -> DotKeys:
         return DotKeys(memory.value_BSE, memory.valid_BS, memory.value_BSE)
 
+    def toward(self, query_BTQ: Tensor) -> Tensor:
+        """The vector a (B, T, E) whose products with the memory are the scores: e_ij = a_i · h_j."""
+        return project_back(self.memory, query_BTQ)
+
     def energies(self, query_BTQ: Tensor, keys: DotKeys) -> Tensor:
-        return (query_BTQ @ self.memory.weight) @ keys.key_BSK.transpose(1, 2)
+        return self.toward(query_BTQ) @ keys.key_BSK.transpose(1, 2)
 
 
 class Concat(Bahdanau):

@@ -61,7 +61,7 @@ def exact_gate(
         _Exact,
         shared.tensor if shared else weight_EE.to(coarse(weight_EE)),
         shared and shared.left,
-        [(one.left, one.axis) for one in operands],
+        places_of(operands),
         *(one.tensor for one in operands),
     )
 
@@ -69,20 +69,24 @@ def exact_gate(
 def after_gate(*, qz: Operand, kz: Operand, qr: Operand, kr: Operand, qc: Operand, kc: Operand, h: Operand) -> Tensor:
     """h' (B, T, S, E) with the reset after the product, which ``kc`` is."""
     operands = (qz, kz, qr, kr, qc, kc, h)
-    places = [(one.left, one.axis) for one in operands]
-    return applied(_After, coarse(kc.tensor), places, *(one.tensor for one in operands))
+    return applied(_After, coarse(kc.tensor), places_of(operands), *(one.tensor for one in operands))
 
 
 Places = Sequence[tuple[Left | None, int]]
 
 
-def _aligned(places: Places, tensors: Sequence[Tensor]) -> list[Tensor]:
+def places_of(operands: Sequence[Operand]) -> Places:
+    """What an operation remembers of its operands beside the tensors."""
+    return [(one.left, one.axis) for one in operands]
+
+
+def aligned(places: Places, tensors: Sequence[Tensor]) -> list[Tensor]:
     """The operands with four axes, in float32 at least."""
     wide = torch.promote_types(tensors[1].dtype, torch.float32)
     return [one.to(wide).unsqueeze(axis) for one, (_, axis) in zip(tensors, places, strict=True)]
 
 
-class _Sums:
+class Sums:
     """Gradients of operands, added up over what they do not have: of what is shared in its place, of the rest anew."""
 
     def __init__(self, places: Places, tensors: Sequence[Tensor]) -> None:
@@ -104,7 +108,7 @@ class _Sums:
         return [None if shared else one for one, shared in zip(self.sums, self.shared, strict=True)]
 
 
-def _sizes(tensors: Sequence[Tensor]) -> tuple[int, int, int, int]:
+def sizes_of(tensors: Sequence[Tensor]) -> tuple[int, int, int, int]:
     """B, T, S, E of operands of which the first is a query's and the second a source's."""
     return (*tensors[0].shape[:2], *tensors[1].shape[1:])
 
@@ -112,10 +116,10 @@ def _sizes(tensors: Sequence[Tensor]) -> tuple[int, int, int, int]:
 class _Exact(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight_EE: Tensor, left: Left | None, places: Places, *tensors: Tensor) -> Tensor:
-        kind, sizes = weight_EE.dtype, _sizes(tensors)
-        qz, kz, qr, kr, h, c = aligned = _aligned(places, tensors)
+        kind, sizes = weight_EE.dtype, sizes_of(tensors)
+        qz, kz, qr, kr, h, c = wide = aligned(places, tensors)
         with torch.autocast(weight_EE.device.type, enabled=False):
-            if kernels.usable(weight_EE, *aligned):
+            if kernels.usable(weight_EE, *wide):
                 x_NE, out_NE = weight_EE.new_empty(2, sizes[0] * sizes[1] * sizes[2], sizes[3]).unbind()
                 kernels.run("reset_forward", sizes, qr, kr, h, x_NE, wide=kind)
                 p_NE = F.linear(x_NE, weight_EE)
@@ -131,12 +135,12 @@ class _Exact(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BTSE: Tensor) -> tuple[Tensor | None, ...]:
         weight_EE, p_NE, *tensors = ctx.saved_tensors
-        kind, sizes = weight_EE.dtype, _sizes(tensors)
-        qz, kz, qr, kr, h, c = aligned = _aligned(ctx.places, tensors)
-        sums = _Sums(ctx.places, tensors)
+        kind, sizes = weight_EE.dtype, sizes_of(tensors)
+        qz, kz, qr, kr, h, c = wide = aligned(ctx.places, tensors)
+        sums = Sums(ctx.places, tensors)
         dqz, dkz, dqr, dkr, dh, dc = sums.views
         grad_NE = grad_BTSE.reshape(-1, sizes[3])
-        if kernels.usable(weight_EE, *aligned):
+        if kernels.usable(weight_EE, *wide):
             inner_NE, x_NE = torch.empty_like(grad_NE), torch.empty_like(grad_NE)
             kernels.run("mix_backward", sizes, grad_NE, qz, kz, h, c, p_NE, dqz, dkz, dh, dc, inner_NE, wide=kind)
             dx_NE = inner_NE @ weight_EE
@@ -163,11 +167,11 @@ class _Exact(torch.autograd.Function):
 class _After(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kind: torch.dtype, places: Places, *tensors: Tensor) -> Tensor:
-        sizes = _sizes(tensors)
-        qz, kz, qr, kr, qc, kc, h = aligned = _aligned(places, tensors)
-        if kernels.usable(*aligned):
+        sizes = sizes_of(tensors)
+        qz, kz, qr, kr, qc, kc, h = wide = aligned(places, tensors)
+        if kernels.usable(*wide):
             out_NE = h.new_empty(sizes[0] * sizes[1] * sizes[2], sizes[3], dtype=kind)
-            kernels.run("after_forward", sizes, *aligned, out_NE, wide=kind)
+            kernels.run("after_forward", sizes, *wide, out_NE, wide=kind)
         else:
             candidate = torch.addcmul(qc, (qr + kr).sigmoid_(), kc).tanh_()
             out_NE = torch.lerp(h, candidate, (qz + kz).sigmoid_()).to(kind)
@@ -179,13 +183,13 @@ class _After(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BTSE: Tensor) -> tuple[Tensor | None, ...]:
         tensors, places = ctx.saved_tensors, ctx.places
-        sizes, aligned = _sizes(tensors), _aligned(places, tensors)
-        sums = _Sums(places, tensors)
-        if kernels.usable(*aligned):
+        sizes, wide = sizes_of(tensors), aligned(places, tensors)
+        sums = Sums(places, tensors)
+        if kernels.usable(*wide):
             grad_NE = grad_BTSE.reshape(-1, sizes[3])
-            kernels.run("after_backward", sizes, grad_NE, *aligned, *sums.views, wide=grad_NE.dtype)
+            kernels.run("after_backward", sizes, grad_NE, *wide, *sums.views, wide=grad_NE.dtype)
         else:
-            qz, kz, qr, kr, qc, kc, h = aligned
+            qz, kz, qr, kr, qc, kc, h = wide
             grad_BTSE = grad_BTSE.to(h.dtype)
             z, r = (qz + kz).sigmoid_(), (qr + kr).sigmoid_()
             candidate = torch.addcmul(qc, r, kc).tanh_()

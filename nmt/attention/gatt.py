@@ -30,8 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nmt.attention import after_look
 from nmt.attention.base import Attention, Glance, Keys, Memory
-from nmt.attention.gates import after_gate, exact_gate, of_query, of_source
+from nmt.attention.dot import Dot, General
+from nmt.attention.gates import Operand, after_gate, exact_gate, of_query, of_source
 from nmt.layers import at_least_float32
 from nmt.loops import project, step_by_step
 from nmt.settings import Builder, Choice
@@ -169,16 +171,26 @@ class GAttResetAfter(Gated):
         return GAttResetAfterKeys(*memory, update_BSE, reset_BSE, candidate_BSE)
 
     def refine(self, query_BTQ: Tensor, keys: GAttResetAfterKeys) -> Tensor:
+        return after_gate(**self._operands(query_BTQ, keys))
+
+    def _look(self, query_BTQ: Tensor, keys: GAttResetAfterKeys, state: State) -> tuple[Glance, State]:
+        if not (isinstance(self.inner, Dot | General) and after_look.usable(keys.value_BSE, keys.candidate_BSE)):
+            return super()._look(query_BTQ, keys, state)
+        a_BTE = self.inner.toward(query_BTQ)
+        context_BTE, weight_BTS = after_look.look(a_BTE, keys.valid_BS, **self._operands(query_BTQ, keys))
+        return Glance(context_BTE, weight_BTS, weight_BTS.new_zeros(weight_BTS.shape[:2])), state
+
+    def _operands(self, query_BTQ: Tensor, keys: GAttResetAfterKeys) -> dict[str, Operand]:
         update_BTE, reset_BTE, candidate_BTE = at_least_float32(project(self.query, query_BTQ)).chunk(3, dim=-1)
-        return after_gate(
-            qz=of_query(update_BTE),
-            kz=of_source(keys.update_BSE),
-            qr=of_query(reset_BTE),
-            kr=of_source(keys.reset_BSE),
-            qc=of_query(candidate_BTE),
-            kc=of_source(keys.candidate_BSE),
-            h=of_source(keys.value_BSE),
-        )
+        return {
+            "qz": of_query(update_BTE),
+            "kz": of_source(keys.update_BSE),
+            "qr": of_query(reset_BTE),
+            "kr": of_source(keys.reset_BSE),
+            "qc": of_query(candidate_BTE),
+            "kc": of_source(keys.candidate_BSE),
+            "h": of_source(keys.value_BSE),
+        }
 
 
 class GAttInvKeys(NamedTuple):
