@@ -79,7 +79,8 @@ class _ResetAfter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         given = product_BG.float(), recurrent_BG.float(), h_BH.float()
-        out_BH, r_BH, z_BH = torch.empty(3, *h_BH.shape).unbind()
+        # Each in a memory of its own: the next step keeps h', and would keep r and z with it.
+        out_BH, r_BH, z_BH = (torch.empty(h_BH.shape) for _ in range(3))
         sizes = len(h_BH), 1, 1, h_BH.shape[1]
         native.run("gru_forward", sizes, *map(_row, given), out_BH, r_BH, z_BH)
         ctx.save_for_backward(*given)
