@@ -48,7 +48,7 @@ FLOORS: dict[float, str] = {
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # The same within each package, from below; * is every file that is not named.
 WITHIN = {
-    "attention": ["base gates", "bahdanau gatt", "*", "__init__"],
+    "attention": ["base gates", "after_look bahdanau", "dot", "gatt", "*", "__init__"],
     "cells": ["base", "*", "stacked", "__init__"],
     "corpus": ["base", "*", "__init__"],
     "formats": ["base", "*", "__init__"],
