@@ -7,7 +7,7 @@ softmax, of which the sums are scaled down when a larger e comes, nor for the gr
 
     D = ∂c · c + Σ_j ∂α_j α_j,  ∂e_j = α_j (∂c · h'_j + ∂α_j − D),  ∂h'_j = α_j ∂c + ∂e_j a,  ∂a = Σ_j ∂e_j h'_j
 
-By :mod:`nmt.native`, on a CPU; elsewhere the gate, the score and the sum are operations of their own.
+By :mod:`nmt.native`, where ``native.usable`` says so of all it reads; elsewhere the gate, the score and the sum are operations of their own.
 
 Shapes: B batch, T queries, S source positions, E size of the refined vectors.
 """
@@ -22,11 +22,6 @@ from torch.autograd.function import once_differentiable
 
 from nmt import native
 from nmt.attention.gates import Operand, Places, Sums, aligned, places_of, sizes_of
-
-
-def usable(*tensors: Tensor) -> bool:
-    """Whether :func:`look` takes these."""
-    return native.usable(*tensors)
 
 
 def look(
