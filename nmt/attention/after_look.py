@@ -7,7 +7,7 @@ softmax, of which the sums are scaled down when a larger e comes, nor for the gr
 
     D = ∂c · c + Σ_j ∂α_j α_j,  ∂e_j = α_j (∂c · h'_j + ∂α_j − D),  ∂h'_j = α_j ∂c + ∂e_j a,  ∂a = Σ_j ∂e_j h'_j
 
-By :mod:`nmt.native`, where ``native.usable`` says so of all it reads; elsewhere the gate, the score and the sum are operations of their own.
+By :mod:`nmt.native`, where that is usable; elsewhere the gate, the score and the sum are operations of their own.
 
 Shapes: B batch, T queries, S source positions, E size of the refined vectors.
 """
