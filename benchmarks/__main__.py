@@ -12,6 +12,7 @@ import click
 from benchmarks import data as loading
 from benchmarks import gpu as on_gpu
 from benchmarks import lengths as by_length
+from benchmarks import quality as learning
 from benchmarks import search
 from benchmarks import train as training
 from benchmarks.machine import description
@@ -174,6 +175,20 @@ def gpu(batches: str, updates: int, rounds: int, out: Path | None) -> None:
     numbers = [int(one) for one in batches.split(",")]
     lines, failures = on_gpu.measure(numbers, on_gpu.PAPER, workload, CACHE, updates, rounds, say)
     finish("Training on a GPU", [[on_gpu.gpu()], lines], out, failures)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--threads", default=1, show_default=True, help="Threads of JoeyNMT.")
+@click.option("--peers", type=click.Path(path_type=Path), help="Where the peers' environments are.")
+@click.option("--directory", type=click.Path(path_type=Path), help="JoeyNMT's work.  [default: RUN-joeynmt]")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the table to this file too.")
+def quality(run: Path, threads: int, peers: Path | None, directory: Path | None, out: Path | None) -> None:
+    """BLEU and 4-GRR of a finished RUN of ours, and of JoeyNMT trained on the same pieces as long and as large."""
+    place = (directory or run.with_name(f"{run.name}-joeynmt")).resolve()
+    python = peers_directory(peers) / "joeynmt" / "bin" / "python"
+    lines = learning.compare(run, python, place, threads, say)
+    finish(f"Quality: {run.name}", [lines], out, [])
 
 
 @main.command()

@@ -1,0 +1,171 @@
+"""What JoeyNMT learns from the very text of a finished run of ours: same pieces, sizes, epochs and number of updates.
+
+JoeyNMT reads the run's pieces as words, so that its vocabulary is ours, and its translations are put together and
+scored as ours are. What cannot be the same stands in :data:`DIFFERENT`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.protocol import ROOT
+from benchmarks.texts import SIDES, SPECIAL, text_file, words_file
+from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
+from nmt.metrics import bleu, ngrr
+from nmt.preparation import Vocabularies, load_vocabularies
+from nmt.recipe import load_recipe
+from nmt.text import read_lines, write_lines
+
+TEST = "test"  # the test set's name within the text that JoeyNMT reads
+DIFFERENT = """\
+JoeyNMT draws its batches without regard to length, as many sentences each as make our number of updates an epoch; it
+trains in float32, keeps the checkpoint of its best greedy BLEU of pieces on the whole development set, and normalises
+lengths by its own formula (`beam_alpha: 1.0`). Its recurrent decoder is torch's GRU with input feeding, whose learning
+rate is constant."""
+
+
+def export(directory: Path, corpus: Corpus, vocabularies: Vocabularies, test: TextPair) -> None:
+    """Write the pieces of train, dev and test, a sentence a line, and each side's vocabulary, a piece a line."""
+    for side, vocabulary in zip(SIDES, vocabularies, strict=True):
+        write_lines(words_file(directory, side), vocabulary.pieces(range(SPECIAL, len(vocabulary))))
+        for part, pair in (("train", corpus.train), ("dev", corpus.dev), (TEST, test)):
+            pieces = (" ".join(vocabulary.pieces(vocabulary.encode(line))) for line in read_lines(getattr(pair, side)))
+            write_lines(text_file(directory, part, side), pieces)
+
+
+def configuration(directory: Path, run: Mapping[str, Any], updates: int, epochs: int) -> dict[str, Any]:
+    """JoeyNMT's settings for a run's recipe, read as YAML, in a directory that :func:`export` has filled."""
+    model, training = run["model"], run["training"]
+    pairs = sum(1 for _ in read_lines(text_file(directory, "train", "source")))
+    transformer = model.get("kind") == "transformer"
+    frequency = updates // epochs
+    return {
+        "name": "quality",
+        "model_dir": str(directory / "model"),
+        "use_cuda": False,
+        "random_seed": run.get("seed", 1),
+        "data": {
+            **{part: str(text_file(directory, part, "source").with_suffix("")) for part in ("train", "dev", TEST)},
+            "dataset_type": "plain",
+            **{
+                key: {"lang": side, "level": "word", "lowercase": False, "voc_file": str(words_file(directory, side))}
+                for side, key in zip(SIDES, ("src", "trg"), strict=True)
+            },
+        },
+        "model": {
+            "initializer": "xavier_uniform",
+            "embed_initializer": "xavier_uniform",
+            "tied_softmax": model["tie"] == "target",
+            **(transformer_sizes(model) if transformer else recurrent_sizes(model)),
+        },
+        "training": {
+            "optimizer": "adam",
+            "adam_betas": [0.9, training["optimiser"].get("beta2", 0.999)],
+            "learning_rate": training["optimiser"]["rate"],
+            "learning_rate_min": 1e-8,
+            "learning_rate_warmup": training["schedule"]["warmup"],
+            # Its plateau schedule fails on this torch; exponential with a factor of 1 is a constant rate.
+            "scheduling": "warmupinversesquareroot" if transformer else "exponential",
+            "decrease_factor": 1.0,
+            "label_smoothing": training["objective"][0]["loss"]["smoothing"],
+            "clip_grad_norm": 1.0,
+            "normalization": "tokens",
+            "batch_type": "sentence",
+            "batch_size": math.ceil(pairs / frequency),
+            "updates": updates,
+            "epochs": epochs + 1,
+            "validation_freq": frequency,
+            "logging_freq": frequency,
+            "early_stopping_metric": "bleu",
+            "keep_best_ckpts": 1,
+        },
+        "testing": {
+            "beam_size": run["search"]["beam"],
+            "beam_alpha": 1.0,
+            "batch_size": 50,
+            "batch_type": "sentence",
+            "max_output_length": 60,
+            "eval_metrics": ["bleu"],
+            "sacrebleu_cfg": {"tokenize": "none"},
+        },
+    }
+
+
+def recurrent_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Encoder and decoder of an RNNSearch recipe."""
+    dropout = model["dropout"]
+    embeddings = {"embedding_dim": model["embedding"], "scale": False, "dropout": dropout["embedding"]}
+    layer = {"type": "recurrent", "rnn_type": "gru", "hidden_size": model["hidden"], "num_layers": 1}
+    decoder = {"attention": "bahdanau", "input_feeding": True, "hidden_dropout": dropout["output"]}
+    return {
+        "encoder": {**layer, "embeddings": embeddings, "bidirectional": True},
+        "decoder": {**layer, **decoder, "embeddings": embeddings, "init_hidden": "bridge"},
+    }
+
+
+def transformer_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Encoder and decoder of a Transformer's recipe."""
+    layer = {
+        "type": "transformer",
+        "num_heads": model["heads"],
+        "hidden_size": model["embedding"],
+        "ff_size": model["hidden"],
+        "dropout": model["dropout"]["layer"],
+        "layer_norm": model["norm"],
+        "activation": model["feed_forward"],
+        "embeddings": {"embedding_dim": model["embedding"], "scale": True, "dropout": model["dropout"]["embedding"]},
+    }
+    return {side: {**layer, "num_layers": model[f"{side}_layers"]} for side in ("encoder", "decoder")}
+
+
+def compare(run: Path, python: Path, directory: Path, threads: int, say: Callable[[str], None]) -> list[str]:
+    """Train JoeyNMT beside a finished run, unless ``directory`` holds its translations; the lines of a table.
+
+    ``say`` is told of the part that begins. Raises ``CalledProcessError`` where JoeyNMT fails; its log is in
+    ``directory``.
+    """
+    corpus_file = load_recipe(run / "recipe.yaml").corpus
+    corpus = prepare_corpus(load_corpus(corpus_file), corpus_file.parent / "downloads", say)
+    name, test = next(iter(corpus.tests.items()))
+    vocabularies = load_vocabularies(run / "vocabularies")
+    events = [json.loads(line) for line in read_lines(run / "log.jsonl")]
+    end = events[-1]
+    epochs = max(event["epoch"] for event in events if event["event"] == "train")
+    found = directory / f"translations.{TEST}"
+    if not found.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        say("writing the pieces")
+        export(directory, corpus, vocabularies, test)
+        settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        asked = configuration(directory, settings, end["update"], epochs)
+        write_lines(directory / "joeynmt.yaml", yaml.safe_dump(asked).splitlines())
+        say("JoeyNMT trains")
+        train(python, directory, threads)
+    pieces = [line.replace(" ", "").replace("▁", " ").strip() for line in read_lines(found)]
+    write_lines(directory / f"{name}.hyp", pieces)
+    ours = list(read_lines(run / "translations" / f"{name}.hyp"))
+    references = [list(read_lines(path)) for path in (test.target, *test.references)]
+    tokenize = "none" if corpus.tokenised else None
+    rows = [f"| | BLEU on {name} | 4-GRR | updates |", "|---|---|---|---|"]
+    for who, lines in (("ours", ours), ("JoeyNMT 2.3.0", pieces)):
+        scores = bleu(lines, *references, tokenize=tokenize), ngrr(lines, order=4, tokenize=tokenize)
+        rows.append(f"| {who} | {' | '.join(f'{score.value:.2f}' for score in scores)} | {end['update']:,} |")
+    return [*rows, "", DIFFERENT]
+
+
+def train(python: Path, directory: Path, threads: int) -> None:
+    """JoeyNMT's own commands, its log beside its configuration."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
+    steps = (["train", "--skip-test"], ["test", "--output-path", str(directory / "translations")])
+    with (directory / "joeynmt.log").open("w") as log:
+        for command, *options in steps:
+            asked = [str(python), "-m", "joeynmt", command, str(directory / "joeynmt.yaml"), *options]
+            subprocess.run(asked, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
