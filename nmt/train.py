@@ -25,7 +25,7 @@ from nmt.checkpoint import Checkpoints, current_weights, read_state
 from nmt.errors import InputError
 from nmt.journal import Journal
 from nmt.losses import Objective
-from nmt.losses.likelihood import CrossEntropy
+from nmt.losses.likelihood import CrossEntropy, last_reading
 from nmt.losses.reinforce import sampling_figures
 from nmt.metrics import bleu
 from nmt.model import EncoderDecoder, Trace, build_model
@@ -177,7 +177,8 @@ class Trainer:
         self.optimiser.zero_grad()
         for batch in batches:
             losses = self.losses(batch.to(self.device), update)
-            torch.autograd.backward(losses.total_B.sum() / tokens)
+            with last_reading():
+                torch.autograd.backward(losses.total_B.sum() / tokens)
             tally.add(losses.parts, losses.sampling)
         clip = math.inf if settings.clip is None else settings.clip
         tally.norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)

@@ -18,7 +18,7 @@ from torch import Tensor
 from nmt.batching import Batch, collate
 from nmt.losses import LOSSES, Objective, PartSettings
 from nmt.losses.coverage import Coverage, DoublyStochastic
-from nmt.losses.likelihood import CrossEntropy
+from nmt.losses.likelihood import CrossEntropy, last_reading
 from nmt.model import Trace
 from nmt.recipe import load_recipe
 
@@ -126,6 +126,30 @@ def test_gradients_are_those_of_finite_differences() -> None:
         return loss(trace._replace(logit_BTV=logit_BTV), batch)
 
     assert torch.autograd.gradcheck(of, trace.logit_BTV.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_last_reading_leaves_the_same_gradient_where_the_logits_were(dtype: torch.dtype) -> None:
+    trace, batch, loss = a_trace(dtype), a_batch(), CrossEntropy(smoothing=0.1)
+    leaf = trace.logit_BTV.requires_grad_()
+    plain = torch.autograd.grad(loss(trace, batch).sum(), leaf)[0]
+    logit_BTV = leaf.clone()
+    total = loss(trace._replace(logit_BTV=logit_BTV), batch).sum()
+    with last_reading():
+        total.backward(retain_graph=True)
+        assert leaf.grad is not None
+        assert torch.equal(leaf.grad, plain)
+        assert torch.equal(logit_BTV, plain)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            total.backward()
+
+
+def test_a_last_reading_is_refused_where_another_needs_the_logits() -> None:
+    trace, batch = a_trace(), a_batch()
+    logit_BTV = trace.logit_BTV.requires_grad_().clone()
+    both = logit_BTV.square().sum() + CrossEntropy()(trace._replace(logit_BTV=logit_BTV), batch).sum()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"), last_reading():
+        both.backward()
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, "0.1"])

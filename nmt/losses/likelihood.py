@@ -5,6 +5,9 @@ Shapes: see :mod:`nmt.losses.base`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import torch
@@ -18,6 +21,22 @@ from nmt.layers import at_least_float32
 from nmt.loops import applied
 from nmt.losses.base import Loss
 from nmt.model import Trace
+
+
+_LAST_READING: ContextVar[bool] = ContextVar("last reading", default=False)
+
+
+@contextmanager
+def last_reading() -> Iterator[None]:
+    """In the block a backward pass may write the gradient of a trace's logits where these are: nobody reads them again.
+
+    They are the largest tensor of most trainings. Autograd itself refuses to go on if anybody else needs them still.
+    """
+    token = _LAST_READING.set(True)
+    try:
+        yield
+    finally:
+        _LAST_READING.reset(token)
 
 
 class CrossEntropy(Loss):
@@ -36,7 +55,7 @@ class _CrossEntropy(torch.autograd.Function):
     """−Σ_v q_v log p_v of every row, q = (1 − ε) at the target and ε / V everywhere, with the gradient g (p − q).
 
     By :mod:`nmt.native` where that can be, else a few rows at a time, which stay in the processor's cache: nothing as
-    large as the logits is kept or made but their gradient.
+    large as the logits is kept or made but their gradient, and not even that in a :func:`last_reading`.
     """
 
     @staticmethod
@@ -59,7 +78,8 @@ class _CrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None]:
         logit_NV, target_N, norm_N = ctx.saved_tensors
-        grad_NV, rows, even = torch.empty_like(logit_NV), _rows(logit_NV), ctx.smoothing / logit_NV.shape[1]
+        grad_NV = logit_NV.detach() if _LAST_READING.get() else torch.empty_like(logit_NV)
+        rows, even = _rows(logit_NV), ctx.smoothing / logit_NV.shape[1]
         if native.usable(logit_NV, grad_N):
             given = logit_NV, norm_N, grad_N.contiguous(), torch.tensor([even])
             native.run("softmax_gradient", _sizes(logit_NV), *given, grad_NV, wide=logit_NV.dtype)
