@@ -156,14 +156,38 @@ def coarse(tensor: Tensor) -> torch.dtype:
 # ------------------------------------------------------------------------------------------------------ y = x Wᵀ + b
 
 
+class SharedLinear(NamedTuple):
+    """A layer that every step of a loop goes through: its tensors, in the precision that products have."""
+
+    weight_GK: Tensor
+    bias_G: Tensor | None
+    left: Left
+    left_bias: Left | None
+
+    def leave(self, x: Tensor, grad_NG: Tensor) -> None:
+        """What a step went in with, and the gradient of what came out."""
+        self.left.part(x.reshape(-1, x.shape[-1]), grad_NG)
+        if self.left_bias is not None:
+            # Not in half precision, where the steps' sum would soon not notice one more.
+            self.left_bias.add(grad_NG.sum(dim=0, dtype=torch.promote_types(grad_NG.dtype, torch.float32)))
+
+
+def share_linear(linear: nn.Linear) -> SharedLinear | None:
+    """A layer that this loop shares; None where there is no loop, no gradient to be had, or more than a product."""
+    shared = share(linear.weight, _matrix_gradient, factor=True) if type(linear) is nn.Linear else None
+    if shared is None:
+        return None
+    bias = None if linear.bias is None else share(linear.bias, factor=True)
+    return SharedLinear(shared.tensor, bias and bias.tensor, shared.left, bias and bias.left)
+
+
 def project(linear: nn.Linear, x: Tensor) -> Tensor:
     """``linear(x)``, x of shape (..., K), for a layer that every step of a loop goes through."""
-    shared = share(linear.weight, _matrix_gradient, factor=True) if type(linear) is nn.Linear else None
+    shared = share_linear(linear)
     if shared is None:
         y: Tensor = linear(x)
         return y
-    bias = None if linear.bias is None else share(linear.bias, factor=True)
-    return applied(_Project, x, shared.tensor, bias and bias.tensor, shared.left, bias and bias.left)
+    return applied(_Project, x, shared.weight_GK, shared.bias_G, shared)
 
 
 def project_back(linear: nn.Linear, y: Tensor) -> Tensor:
@@ -171,7 +195,8 @@ def project_back(linear: nn.Linear, y: Tensor) -> Tensor:
     shared = share(linear.weight, _turned_gradient, factor=True)
     if shared is None:
         return y @ linear.weight
-    return applied(_Project, y, shared.tensor.t(), None, shared.left, None)
+    turned = SharedLinear(shared.tensor.t(), None, shared.left, None)
+    return applied(_Project, y, turned.weight_GK, None, turned)
 
 
 def _turned_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -185,24 +210,18 @@ def _matrix_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight_GK: Tensor, bias_G: Tensor | None, left: Left, left_bias: Left | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight_GK: Tensor, bias_G: Tensor | None, shared: SharedLinear) -> Tensor:
         x = x.to(weight_GK.dtype)
         ctx.save_for_backward(x, weight_GK)
-        ctx.left, ctx.left_bias = left, left_bias
+        ctx.leave = shared.leave
         return F.linear(x, weight_GK, bias_G)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, weight_GK = ctx.saved_tensors
-        grad_NG = grad.reshape(-1, grad.shape[-1])
-        ctx.left.part(x.reshape(-1, x.shape[-1]), grad_NG)
-        if ctx.left_bias is not None:
-            # Not in half precision, where the steps' sum would soon not notice one more.
-            ctx.left_bias.add(grad_NG.sum(dim=0, dtype=torch.promote_types(grad_NG.dtype, torch.float32)))
-        return (grad @ weight_GK if ctx.needs_input_grad[0] else None), None, None, None, None
+        ctx.leave(x, grad.reshape(-1, grad.shape[-1]))
+        return (grad @ weight_GK if ctx.needs_input_grad[0] else None), None, None, None
 
 
 # -------------------------------------------------------------------------------------------------- c_t = Σ_j α_tj h_j

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from nmt import native
 from nmt.cells.base import Unit, Update
-from nmt.loops import project
+from nmt.loops import SharedLinear, project, share_linear
 from nmt.tree import State
 
 
@@ -40,7 +40,11 @@ class GRU(Unit):
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
         h_BH, size = self.read(state), self.hidden_size
         if self.reset == "after":
-            h_BH, r_BH, z_BH = reset_after(product_BG, project(self.hidden, seen_BH), h_BH)
+            shared = share_linear(self.hidden) if seen_BH is h_BH and _native(product_BG, product_BG, h_BH) else None
+            if shared is not None:
+                h_BH, r_BH, z_BH = _Step.apply(product_BG, h_BH, shared.weight_GK, shared.bias_G, shared)  # type: ignore[no-untyped-call]
+            else:
+                h_BH, r_BH, z_BH = reset_after(product_BG, project(self.hidden, seen_BH), h_BH)
             return Update(h_BH, {"reset": r_BH, "update": z_BH})
         gates_BG, candidate_BH = torch.split(product_BG, [2 * size, size], dim=-1)
         weight, bias = self.hidden.weight, self.hidden.bias
@@ -56,8 +60,7 @@ def reset_after(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple
 
     r = σ(p_r + u_r), z = σ(p_z + u_z), h̄ = tanh(p_h̄ + r ⊙ u_h̄), h' = z ⊙ h + (1 − z) ⊙ h̄.
     """
-    same = product_BG.dim() == 2 and product_BG.shape == recurrent_BG.shape and len(product_BG) == len(h_BH)
-    if same and native.usable(product_BG, recurrent_BG, h_BH):
+    if _native(product_BG, recurrent_BG, h_BH):
         found: tuple[Tensor, Tensor, Tensor] = _ResetAfter.apply(product_BG, recurrent_BG, h_BH)  # type: ignore[no-untyped-call]
         return found
     sizes = [2 * h_BH.shape[-1], h_BH.shape[-1]]
@@ -66,6 +69,12 @@ def reset_after(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple
     r_BH, z_BH = torch.sigmoid(gates_BG + recurrent_gates_BG).chunk(2, dim=-1)
     candidate_BH = torch.tanh(candidate_BH + r_BH * recurrent_BH)
     return candidate_BH + z_BH * (h_BH - candidate_BH), r_BH, z_BH
+
+
+def _native(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> bool:
+    """Whether one row of each is of one sentence, and :mod:`nmt.native` takes them."""
+    same = product_BG.dim() == 2 and product_BG.shape == recurrent_BG.shape and len(product_BG) == len(h_BH)
+    return same and native.usable(product_BG, recurrent_BG, h_BH)
 
 
 class _ResetAfter(torch.autograd.Function):
@@ -85,16 +94,43 @@ class _ResetAfter(torch.autograd.Function):
         native.run("gru_forward", sizes, *map(_row, given), out_BH, r_BH, z_BH)
         ctx.save_for_backward(*given)
         ctx.mark_non_differentiable(r_BH, z_BH)
+        ctx.set_materialize_grads(False)  # r and z have none
         return out_BH, r_BH, z_BH
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_BH: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad_BH: Tensor, *rest: None) -> tuple[Tensor, ...]:
         product_BG, recurrent_BG, h_BH = given = ctx.saved_tensors
         grads = [torch.empty(one.shape) for one in given]
         rows = map(_row, (grad_BH, product_BG, recurrent_BG, h_BH))
         native.run("gru_backward", (len(h_BH), 1, 1, h_BH.shape[1]), *rows, *grads)
         return tuple(grads)
+
+
+class _Step(torch.autograd.Function):
+    """:class:`_ResetAfter` with the product before it, u = U h + b, in a loop that shares U: h gets both its gradients,
+    g ⊙ z + Uᵀ ∂u, from one product that adds to the first."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, product_BG: Tensor, h_BH: Tensor, weight_GH: Tensor, bias_G: Tensor | None, shared: SharedLinear
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.leave, ctx.weight_GH = shared.leave, weight_GH
+        recurrent_BG = F.linear(h_BH.to(weight_GH.dtype), weight_GH, bias_G)
+        return _ResetAfter.forward(ctx, product_BG, recurrent_BG, h_BH)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BH: Tensor, *rest: None) -> tuple[Tensor | None, ...]:
+        grad_product_BG, grad_recurrent_BG, grad_h_BH = _ResetAfter.backward(ctx, grad_BH, *rest)
+        weight_GH, h_BH = ctx.weight_GH, ctx.saved_tensors[2]
+        grad_recurrent_BG = grad_recurrent_BG.to(weight_GH.dtype)
+        ctx.leave(h_BH.to(weight_GH.dtype), grad_recurrent_BG)
+        if weight_GH.dtype == grad_h_BH.dtype:
+            grad_h_BH.addmm_(grad_recurrent_BG, weight_GH)
+        else:
+            grad_h_BH += grad_recurrent_BG @ weight_GH
+        return grad_product_BG, grad_h_BH, None, None, None
 
 
 def _row(x_BX: Tensor) -> Tensor:

@@ -38,14 +38,20 @@ def unroll(cell: Cell, x_BTX: Tensor, valid_BT: Tensor, state: State, *, backwar
     """
     product_TBG = cell.inputs(x_BTX).unbind(dim=1)
     steps = range(x_BTX.shape[1])
+    whole_T = _whole(valid_BT)
     h_TBH: list[Tensor] = [x_BTX] * len(steps)
     with looping():
         for t in reversed(steps) if backward else steps:
             _, new = cell.advance(product_TBG[t], state)
             real_B1 = valid_BT[:, t, None]
-            state = map_tensors(lambda after, before: torch.where(real_B1, after, before), new, state)  # noqa: B023
+            state = new if whole_T[t] else map_tensors(lambda a, b: torch.where(real_B1, a, b), new, state)  # noqa: B023
             h_TBH[t] = cell.read(state)
     return torch.stack(h_TBH, dim=1)
+
+
+def _whole(valid_BT: Tensor) -> list[bool]:
+    """Which steps are known to be valid in all sentences: none on a GPU, which would be waited for."""
+    return valid_BT.all(dim=0).tolist() if valid_BT.device.type == "cpu" else [False] * valid_BT.shape[1]
 
 
 def fused(cell: Cell, x_BTX: Tensor, valid_BT: Tensor, state: State, *, backward: bool = False) -> Tensor:

@@ -22,7 +22,6 @@ from nmt.loops import applied
 from nmt.losses.base import Loss
 from nmt.model import Trace
 
-
 _LAST_READING: ContextVar[bool] = ContextVar("last reading", default=False)
 
 
