@@ -58,7 +58,10 @@ class Curve(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Curves that are drawn together and make one table; ``logarithmic`` says which axes are."""
+    """Curves that are drawn together and make one table; ``logarithmic`` says which axes are.
+
+    With ``names``, x counts them: 0, 1, 2 … are things side by side, of which no line leads to the next.
+    """
 
     name: str  # of its files
     title: str
@@ -66,6 +69,16 @@ class Figure(NamedTuple):
     y: str
     curves: tuple[Curve, ...]
     logarithmic: Literal["none", "y", "both"] = "none"
+    names: tuple[str, ...] = ()
+
+    def told(self, x: float) -> str:
+        """An x as it is shown."""
+        return self.names[int(x)] if self.names else f"{x:g}"
+
+    @property
+    def head(self) -> list[str]:
+        """Of its table: x, and a column a curve."""
+        return [self.x, *(curve.name or self.y for curve in self.curves)]
 
 
 class Analysis:

@@ -28,7 +28,7 @@ def draw_curves(path: Path, figure: Figure) -> None:
             label=curve.name or None,
             color=_COLOURS[number % len(_COLOURS)],
             marker=_MARKS[number // len(_COLOURS) % len(_MARKS)],
-            linestyle=("-", "--", ":", "-.")[number // len(_COLOURS) % 4],
+            linestyle="" if figure.names else ("-", "--", ":", "-.")[number // len(_COLOURS) % 4],
             markersize=4,
             linewidth=1.3,
             capsize=3,
@@ -37,6 +37,9 @@ def draw_curves(path: Path, figure: Figure) -> None:
         axes.set_xscale("log", base=2)
     if figure.logarithmic != "none":
         axes.set_yscale("log")
+    if figure.names:
+        axes.set_xticks(range(len(figure.names)), figure.names, rotation=30, ha="right", parse_math=False)
+        axes.margins(x=0.1)
     axes.set_xlabel(figure.x, parse_math=False)
     axes.set_ylabel(figure.y, parse_math=False)
     axes.set_title(figure.title, loc="left", fontsize=11, parse_math=False)

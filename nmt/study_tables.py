@@ -98,7 +98,7 @@ def _markdown(findings: Findings, plots: Sequence[tuple[Figure, Path]]) -> Itera
     for figure, place in plots:
         yield f"## {figure.title}"
         yield f"![{figure.title}]({place.name})"
-        yield "\n".join(markdown_table([figure.x, *(curve.name for curve in figure.curves)], _points(figure)))
+        yield "\n".join(markdown_table(figure.head, _points(figure)))
     if findings.unfinished:
         yield "## Not finished"
         yield "\n".join(f"* {sentence}" for sentence in findings.unfinished)
@@ -115,7 +115,7 @@ def _points(figure: Figure) -> list[list[str]]:
             if place is not None and curve.deviation is not None:
                 told += f" ± {curve.deviation[place]:.2g}"
             cells.append(told)
-        rows.append([f"{x:g}", *cells])
+        rows.append([figure.told(x), *cells])
     return rows
 
 
@@ -135,7 +135,9 @@ def _tsv(findings: Findings) -> Iterator[str]:
     for figure in findings.figures:
         for curve in figure.curves:
             for x, y in zip(curve.x, curve.y, strict=True):
-                yield "\t".join((figure.name, curve.name, f"{figure.x}={x:g}", "", figure.y, str(y), *[""] * 5))
+                yield "\t".join(
+                    (figure.name, curve.name, f"{figure.x}={figure.told(x)}", "", figure.y, str(y), *[""] * 5)
+                )
 
 
 def _html(findings: Findings, plots: Sequence[tuple[Figure, Path]]) -> Iterator[str]:
@@ -149,8 +151,7 @@ def _html(findings: Findings, plots: Sequence[tuple[Figure, Path]]) -> Iterator[
     for figure, place in plots:
         yield f"<h2>{html.escape(figure.title)}</h2>"
         yield f'<img src="{html.escape(place.name)}" alt="{html.escape(figure.title)}">'
-        head = [figure.x, *(curve.name for curve in figure.curves)]
-        yield from _html_table(head, [[html.escape(cell) for cell in row] for row in _points(figure)])
+        yield from _html_table(figure.head, [[html.escape(cell) for cell in row] for row in _points(figure)])
     if findings.unfinished:
         yield "<h2>Not finished</h2><ul>"
         yield from (f"<li>{html.escape(sentence)}</li>" for sentence in findings.unfinished)
@@ -186,7 +187,7 @@ def _all_figures(findings: Findings) -> Iterator[Figure]:
 def _along(study: Study, section: Section, column: Column) -> Figure | None:
     """One number of a table along the study's axis, a curve for each combination of the other axes' values.
 
-    None where no curve would have two points; names that are no numbers stand side by side, 0, 1, 2 …
+    None where no curve would have two points.
     """
     axes = list(study.axes)
     place, names = axes.index(study.axis), list(study.axes[study.axis])
@@ -205,6 +206,12 @@ def _along(study: Study, section: Section, column: Column) -> Figure | None:
         spread = [number.deviation for number in numbers]
         deviation = tuple(one or 0.0 for one in spread) if any(one is not None for one in spread) else None
         curves.append(Curve(others, x, tuple(number.value for number in numbers), deviation))
-    label = study.axis if numeric else f"{study.axis}: {', '.join(names)}"
     safe = "".join(letter if letter.isalnum() else "-" for letter in column.name.lower())
-    return Figure(f"{section.name}-{safe}", f"{column.name}, {section.name}", label, column.name, tuple(curves))
+    return Figure(
+        f"{section.name}-{safe}",
+        f"{column.name}, {section.name}",
+        study.axis,
+        column.name,
+        tuple(curves),
+        names=() if numeric else tuple(names),
+    )

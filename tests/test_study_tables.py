@@ -15,7 +15,7 @@ import sacrebleu
 from runs import quiet, write_project
 
 from nmt.errors import InputError
-from nmt.study import Run, Study, load_study, runs
+from nmt.study import Run, Study, is_number, load_study, runs
 from nmt.study_results import Findings, collect
 from nmt.study_tables import TSV_HEADER, write_findings
 from nmt.text import write_lines
@@ -225,6 +225,24 @@ def test_a_plot_has_a_curve_for_each_combination_of_the_other_axes(written: dict
     line = r'<g id="line2d_\d+">\s*<path d="(M [^"]*L[^"]*)" clip-path[^>]*stroke: #(\w{6}); stroke-width: 1.3'
     curves = re.findall(line, svg)
     assert sorted(colour for _, colour in curves) == ["0072b2", "d55e00"]  # rnn has one point alone
+
+
+def test_names_stand_side_by_side_under_their_names(findings: Findings, tmp_path: Path) -> None:
+    axis = next(axis for axis, values in findings.study.axes.items() if not all(map(is_number, values)))
+    study = findings.study.model_copy(update={"along": axis, "drawn": ("BLEU",)})
+    places = {
+        place.suffix: place.read_text(encoding="utf-8")
+        for place in write_findings(findings._replace(study=study), tmp_path)
+    }
+    below = places[".md"].split("## BLEU", 1)[1]
+    for name in findings.study.axes[axis]:
+        assert f"<!-- {name} -->" in places[".svg"]  # its label below the axis
+        assert re.search(rf"^\| {name} ", below, re.M)
+    # Marks, and no line from one name to the next.
+    assert not re.findall(
+        r'<path d="M [^"]*L[^"]*" clip-path[^>]*stroke: #(?:0072b2|d55e00); stroke-width: 1.3; stroke-linecap',
+        places[".svg"],
+    )
 
 
 def test_only_what_is_asked_for_is_drawn(findings: Findings, tmp_path: Path) -> None:
