@@ -258,6 +258,20 @@ def test_systems_are_chosen(opened: Open) -> None:
     assert page.locator(".row .hypothesis .name").first.inner_text() == "B <i>"
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["run-gatt-1", "run-gatt-after-1"], ["…1", "…after-1"]),
+        (["zh-en-gatt", "zh-en-gatt-inv"], ["…gatt", "…gatt-inv"]),
+        (["gatt", "gatt-inv"], ["gatt", "gatt-inv"]),
+        (["same-run", "same-run"], ["…run", "…run"]),
+        (["one-run"], ["one-run"]),
+    ],
+)
+def test_what_all_names_begin_with_makes_room_in_the_list(opened: Open, names: list[str], wanted: list[str]) -> None:
+    assert opened("").evaluate("names => shortNames(names)", names) == wanted
+
+
 # ----------------------------------------------------------------------------------------------------------- the keys
 
 

@@ -100,8 +100,9 @@ function rowOf(section, selection, n, systems) {
   const button = make("button", { type: "button", class: "row", "aria-expanded": "false", "aria-controls": `panel-${n}`, "data-number": n });
   button.append(make("span", { class: "number" }, String(n + 1)));
   const lines = make("span", { class: "lines" });
-  const add = (name, text, kind, chips = []) =>
-    lines.append(make("span", { class: `line ${kind}` }, make("span", { class: "name", dir: "auto" }, name), make("span", { class: "text", dir: "auto" }, text), ...chips));
+  const names = shortNames(section.systems.map((system) => system.name));
+  const add = (name, text, kind, chips = [], title = null) =>
+    lines.append(make("span", { class: `line ${kind}` }, make("span", { class: "name", dir: "auto", title }, name), make("span", { class: "text", dir: "auto" }, text), ...chips));
   if (section.sources) {
     const own = systems.length === 1 ? systems[0].own : null;
     add("source", markedText(section.sources.lines[n], [], own?.uncovered[n]), "source");
@@ -116,7 +117,8 @@ function rowOf(section, selection, n, systems) {
     const left = (system.own ?? system.forced)?.uncovered[n].length;
     if (left) chips.push(make("span", { class: "chip uncovered", title: "source words left out" }, `${left} left out`));
     const text = system.hypotheses;
-    add(system.name, text ? markedText(text.lines[n], text.repeats[n]) : "", "hypothesis", [make("span", { class: "chips" }, ...chips)]);
+    const said = text ? markedText(text.lines[n], text.repeats[n]) : "";
+    add(names[place], said, "hypothesis", [make("span", { class: "chips" }, ...chips)], system.name);
   }
   if (!systems.some((system) => system.hypotheses) && section.references.length) add("reference", section.references[0].lines[n], "reference");
   button.append(lines);

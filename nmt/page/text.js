@@ -15,6 +15,15 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Names without what they all begin with, where space is short: it is their ends that tell them apart. */
+function shortNames(names) {
+  if (names.length < 2) return names;
+  let common = 0;
+  while (names.every((name) => common < name.length && name[common] === names[0][common])) common++;
+  const part = names[0].slice(0, common).match(/^.*[-_./ ]/s);
+  return part ? names.map((name) => "…" + name.slice(part[0].length)) : names;
+}
+
 /** The words of a line: [start, end) of each in code points. */
 function wordPlaces(characters) {
   const places = [];
