@@ -135,7 +135,7 @@ def align(sentences: int, systems: str, out: Path | None, **given: Any) -> None:
 @common
 @click.option("--updates", default=4, show_default=True, help="Updates of a round.")
 @click.option("--processes", default="1,2", show_default=True, help="Processes that encode the text.")
-@click.option("--repeat", default=5, show_default=True, help="How often the text is repeated to be encoded.")
+@click.option("--repeat", default=25, show_default=True, help="How often the text is repeated to be encoded.")
 def data(updates: int, processes: str, repeat: int, out: Path | None, **given: Any) -> None:
     """The share of data in an update, and the speed of preparing a text."""
     setting = setting_of(**given)

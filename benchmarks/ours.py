@@ -15,7 +15,7 @@ from benchmarks.protocol import Works, serve
 from benchmarks.texts import added, counted, sentences, text_file
 from nmt.batching import Batch
 from nmt.journal import Journal
-from nmt.machine import flush_denormals, keep_freed_memory
+from nmt.machine import settle
 from nmt.preparation import Data, prepare
 from nmt.recipe import Recipe, load_recipe
 from nmt.text import write_lines
@@ -80,8 +80,7 @@ def batches_for_ever(recipe: Recipe, data: Data) -> Iterator[Any]:
 def make(settings: dict[str, Any]) -> Works:
     """Training, its data alone, beam search and forced alignment of a workload, with ``settings["overrides"]``."""
     if settings["keep_memory"]:  # as nmt-train does, and the other commands do not
-        keep_freed_memory()
-        flush_denormals()
+        settle()
     directory = Path(settings["workload"])
     place = directory.parent / f"ours-{settings['size']}-{settings['batch']}-{directory.name}"
     path = recipe_of(directory, place, settings["size"], settings["batch"], settings["forced_length"])

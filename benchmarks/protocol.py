@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 1800.0  # seconds until a system that does not answer is given up
 ROOT = Path(__file__).resolve().parent.parent
 
 # From how often something is to be done to what was counted while it was.
@@ -120,6 +122,9 @@ class Child:
         try:
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
+            if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+                self.process.kill()
+                raise SystemFailedError(f"no answer within {PATIENCE:g} s")
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""

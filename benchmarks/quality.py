@@ -23,6 +23,7 @@ from nmt.metrics import bleu, ngrr
 from nmt.preparation import Vocabularies, load_vocabularies
 from nmt.recipe import load_recipe
 from nmt.text import read_lines, write_lines
+from nmt.vocabulary import Vocabulary, WordVocabulary
 
 TEST = "test"  # the test set's name within the text that JoeyNMT reads
 DIFFERENT = """\
@@ -149,16 +150,23 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
         write_lines(directory / "joeynmt.yaml", yaml.safe_dump(asked).splitlines())
         say("JoeyNMT trains")
         train(python, directory, threads)
-    pieces = [line.replace(" ", "").replace("▁", " ").strip() for line in read_lines(found)]
-    write_lines(directory / f"{name}.hyp", pieces)
+    theirs = [text_of(line, vocabularies[1]) for line in read_lines(found)]
+    write_lines(directory / f"{name}.hyp", theirs)
     ours = list(read_lines(run / "translations" / f"{name}.hyp"))
     references = [list(read_lines(path)) for path in (test.target, *test.references)]
     tokenize = "none" if corpus.tokenised else None
     rows = [f"| | BLEU on {name} | 4-GRR | updates |", "|---|---|---|---|"]
-    for who, lines in (("ours", ours), ("JoeyNMT 2.3.0", pieces)):
+    for who, lines in (("ours", ours), ("JoeyNMT 2.3.0", theirs)):
         scores = bleu(lines, *references, tokenize=tokenize), ngrr(lines, order=4, tokenize=tokenize)
         rows.append(f"| {who} | {' | '.join(f'{score.value:.2f}' for score in scores)} | {end['update']:,} |")
     return [*rows, "", DIFFERENT]
+
+
+def text_of(line: str, vocabulary: Vocabulary) -> str:
+    """The text whose pieces (words, where the vocabulary has words) are separated by spaces."""
+    if isinstance(vocabulary, WordVocabulary):
+        return line
+    return line.replace(" ", "").replace("▁", " ").strip()
 
 
 def train(python: Path, directory: Path, threads: int) -> None:

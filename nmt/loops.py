@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -37,48 +37,46 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
 LONGEST = 16  # steps whose parts of a product are kept before they are multiplied: of a long sentence not all at once
 
 
-class Left:
-    """What the steps of a loop leave for the gradient of one tensor: parts of a product, or a sum."""
+Gradients = tuple[Tensor, ...]
 
-    def __init__(self, gradient: Callable[[Sequence[Any]], Tensor] | None = None) -> None:
-        self._gradient = gradient
+
+class Left:
+    """What the steps of a loop leave for the gradients of what they share: parts of a product, or a sum."""
+
+    def __init__(self, gradients: Callable[[Sequence[Any]], Gradients] | None = None) -> None:
+        self._gradients = gradients
         self._parts: list[Any] = []
-        self._sum: Tensor | None = None
+        self._sums: Gradients | None = None
         self._walk = -1  # of autograd through the graph, in which all that is here was left
 
     def part(self, *part: Tensor) -> None:
-        """Leave what ``gradient`` will be given in a list. Of a long loop not all is kept until its end."""
+        """Leave what ``gradients`` will be given in a list. Of a long loop not all is kept until its end."""
         self._begin()
         self._parts.append(part)
         if len(self._parts) == LONGEST:
-            self._sum = self.taken()
-
-    def add(self, part: Tensor) -> None:
-        """Leave an addend. It belongs to the sum from now on, which changes it in place."""
-        self._begin()
-        self._sum = part if self._sum is None else self._sum.add_(part)
+            self._sums = self.taken()
 
     def sum(self, like: Tensor) -> Tensor:
         """The sum so far, at first 0, in float32 at least: for who adds to it in place."""
         self._begin()
-        if self._sum is None:
-            self._sum = torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
-        return self._sum
+        if self._sums is None:
+            self._sums = (torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32)),)
+        return self._sums[0]
 
-    def taken(self) -> Tensor | None:
-        """The gradient of all that was left; nothing is left afterwards."""
-        parts, total = self._parts, self._sum
-        self._parts, self._sum = [], None
-        if not parts or self._gradient is None:
-            return total
-        gradient = self._gradient(parts[::-1])
-        return gradient if total is None else gradient.add_(total)
+    def taken(self) -> Gradients | None:
+        """The gradients of all that was left; nothing is left afterwards."""
+        parts, sums = self._parts, self._sums
+        self._parts, self._sums = [], None
+        if not parts or self._gradients is None:
+            return sums
+        found = self._gradients(parts[::-1])
+        return found if sums is None else tuple(one.add_(before) for one, before in zip(found, sums, strict=True))
 
     def _begin(self) -> None:
         """What a walk left that never came to the gate, for nobody asked for this gradient, is of no use to another."""
         walk = torch._C._current_graph_task_id()
         if walk != self._walk:
-            self._parts, self._sum, self._walk = [], None, walk
+            self._parts, self._sums, self._walk = [], None, walk
 
 
 class Shared(NamedTuple):
@@ -89,23 +87,27 @@ class Shared(NamedTuple):
 
 
 class _Gate(torch.autograd.Function):
-    """The identity, or a cast. Autograd comes here after all readers: then what they left becomes a gradient."""
+    """The identity, or a cast. Autograd comes here after all readers: then what they left becomes gradients."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, dtype: torch.dtype, left: Left) -> Tensor:
+    def forward(ctx: Any, left: Left, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.left = left
         ctx.set_materialize_grads(False)
-        return tensor.view_as(tensor) if tensor.dtype == dtype else tensor.to(dtype)
+        return tuple(one.view_as(one) if one.dtype == dtype else one.to(dtype) for one in tensors)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, direct: Tensor | None) -> tuple[Tensor | None, None, None]:
-        taken = ctx.left.taken()
-        return (direct if taken is None else taken if direct is None else direct + taken), None, None
+    def backward(ctx: Any, *direct: Tensor | None) -> tuple[Tensor | None, ...]:
+        taken = ctx.left.taken() or (None,) * len(direct)
+        return None, None, *map(_added, direct, taken)
 
 
-# By their identity, the tensors of the innermost loop, which are kept alive with them; None outside of all loops.
-_LOOP: ContextVar[dict[int, tuple[Tensor, Shared]] | None] = ContextVar("loop", default=None)
+def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return one if other is None else other if one is None else one + other
+
+
+# What the innermost loop shares, by kind and identity of its tensor, which is kept alive with it; None out of loops.
+_LOOP: ContextVar[dict[tuple[type, int], tuple[Tensor, Any]] | None] = ContextVar("loop", default=None)
 
 
 @contextmanager
@@ -133,17 +135,35 @@ def share(
 ) -> Shared | None:
     """A tensor that this loop shares; None where there is no loop, or no gradient to be had.
 
-    ``gradient`` makes it from the parts that steps leave, in the order of the steps; without one they leave addends.
+    ``gradient`` makes it from the parts that steps leave, in the order of the steps; without one they add to a sum.
     A ``factor`` of products has the precision that autocast asks of these.
     """
+
+    def opened() -> Shared:
+        left = Left(None if gradient is None else lambda parts: (gradient(parts),))
+        (seen,) = _through_gate(left, coarse(tensor) if factor else tensor.dtype, tensor)
+        return Shared(seen, left)
+
+    return _known(Shared, tensor, opened)
+
+
+Known = TypeVar("Known")
+
+
+def _known(kind: type[Known], tensor: Tensor, opened: Callable[[], Known]) -> Known | None:
+    """What was ``opened`` for a tensor when this loop met it first; None where there is nothing to share."""
     loop = _LOOP.get()
     if loop is None or not torch.is_grad_enabled() or not tensor.requires_grad:
         return None
-    if id(tensor) not in loop:
-        left = Left(gradient)
-        dtype = coarse(tensor) if factor else tensor.dtype
-        loop[id(tensor)] = tensor, Shared(applied(_Gate, tensor, dtype, left), left)
-    return loop[id(tensor)][1]
+    if (kind, id(tensor)) not in loop:
+        loop[kind, id(tensor)] = tensor, opened()
+    known: Known = loop[kind, id(tensor)][1]
+    return known
+
+
+def _through_gate(left: Left, dtype: torch.dtype, *tensors: Tensor) -> Gradients:
+    found: Gradients = _Gate.apply(left, dtype, *tensors)  # type: ignore[no-untyped-call]
+    return found
 
 
 def coarse(tensor: Tensor) -> torch.dtype:
@@ -162,23 +182,25 @@ class SharedLinear(NamedTuple):
     weight_GK: Tensor
     bias_G: Tensor | None
     left: Left
-    left_bias: Left | None
 
-    def leave(self, x: Tensor, grad_NG: Tensor) -> None:
+    def leave(self, x: Tensor, grad: Tensor) -> None:
         """What a step went in with, and the gradient of what came out."""
-        self.left.part(x.reshape(-1, x.shape[-1]), grad_NG)
-        if self.left_bias is not None:
-            # Not in half precision, where the steps' sum would soon not notice one more.
-            self.left_bias.add(grad_NG.sum(dim=0, dtype=torch.promote_types(grad_NG.dtype, torch.float32)))
+        self.left.part(x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1]))
 
 
 def share_linear(linear: nn.Linear) -> SharedLinear | None:
     """A layer that this loop shares; None where there is no loop, no gradient to be had, or more than a product."""
-    shared = share(linear.weight, _matrix_gradient, factor=True) if type(linear) is nn.Linear else None
-    if shared is None:
-        return None
-    bias = None if linear.bias is None else share(linear.bias, factor=True)
-    return SharedLinear(shared.tensor, bias and bias.tensor, shared.left, bias and bias.left)
+
+    def opened() -> SharedLinear:
+        if linear.bias is None or not linear.bias.requires_grad:
+            left = Left(lambda parts: (_matrix_gradient(parts),))
+            (weight_GK,) = _through_gate(left, coarse(linear.weight), linear.weight)
+            return SharedLinear(weight_GK, linear.bias, left)
+        left = Left(_layer_gradients)
+        weight_GK, bias_G = _through_gate(left, coarse(linear.weight), linear.weight, linear.bias)
+        return SharedLinear(weight_GK, bias_G, left)
+
+    return _known(SharedLinear, linear.weight, opened) if type(linear) is nn.Linear else None
 
 
 def project(linear: nn.Linear, x: Tensor) -> Tensor:
@@ -195,7 +217,7 @@ def project_back(linear: nn.Linear, y: Tensor) -> Tensor:
     shared = share(linear.weight, _turned_gradient, factor=True)
     if shared is None:
         return y @ linear.weight
-    turned = SharedLinear(shared.tensor.t(), None, shared.left, None)
+    turned = SharedLinear(shared.tensor.t(), None, shared.left)
     return applied(_Project, y, turned.weight_GK, None, turned)
 
 
@@ -204,8 +226,14 @@ def _turned_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _matrix_gradient(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    x, grad = zip(*parts, strict=True)
-    return torch.cat(grad).t() @ torch.cat(x)
+    x, grad = (torch.cat(one) for one in zip(*parts, strict=True))
+    return grad.t() @ x
+
+
+def _layer_gradients(parts: Sequence[tuple[Tensor, Tensor]]) -> Gradients:
+    x, grad = (torch.cat(one) for one in zip(*parts, strict=True))
+    # The bias's not in half precision, where a sum soon does not notice one more.
+    return grad.t() @ x, grad.sum(dim=0, dtype=torch.promote_types(grad.dtype, torch.float32))
 
 
 class _Project(torch.autograd.Function):
@@ -220,7 +248,7 @@ class _Project(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, weight_GK = ctx.saved_tensors
-        ctx.leave(x, grad.reshape(-1, grad.shape[-1]))
+        ctx.leave(x, grad)
         return (grad @ weight_GK if ctx.needs_input_grad[0] else None), None, None, None
 
 

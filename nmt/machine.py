@@ -10,6 +10,12 @@ import sys
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
+def settle() -> None:
+    """All that a command which computes asks of its process, before torch computes anything."""
+    keep_freed_memory()
+    flush_denormals()
+
+
 def keep_freed_memory() -> bool:
     """Have the C library keep what is freed instead of handing it back to the system: for a process that trains.
 

@@ -163,6 +163,14 @@ def test_a_system_that_fails_tells_why() -> None:
         Child(sys.executable, "benchmarks.nothing", {"threads": 1})
 
 
+def test_a_system_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 0.2)
+    monkeypatch.setattr(protocol, "ROOT", tmp_path)
+    (tmp_path / "sleeper.py").write_text("import time; time.sleep(60)")
+    with pytest.raises(SystemFailedError, match=r"no answer within 0\.2 s"):
+        Child(sys.executable, "sleeper", {"threads": 1})
+
+
 def test_a_process_tells_its_own_peak() -> None:
     before = protocol.peak_memory()
     block = bytearray(200 * 2**20)

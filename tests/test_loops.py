@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import nmt.cells.sequence
 from nmt.attention.gates import exact_gate, of_query, of_source
 from nmt.cells import CELLS, Cell, unroll
-from nmt.loops import expectation, looping, project, share, step_by_step
+from nmt.loops import expectation, looping, project, project_back, share, share_linear, step_by_step
 
 DOUBLE = torch.float64
 
@@ -92,14 +92,44 @@ def test_under_autocast_what_is_shared_is_made_coarse_once() -> None:
     linear = nn.Linear(4, 4)
     with looping(), torch.autocast("cpu", torch.bfloat16):
         y = project(linear, torch.ones(2, 4))
-        shared = share(linear.weight)
+        shared = share_linear(linear)
     assert y.dtype == torch.bfloat16
     assert shared is not None
-    assert shared.tensor.dtype == torch.bfloat16
+    assert shared.bias_G is not None
+    assert shared.weight_GK.dtype == shared.bias_G.dtype == torch.bfloat16
     y.sum().backward()
     assert linear.weight.grad is not None
     assert linear.weight.grad.dtype == torch.float32
     torch.testing.assert_close(linear.weight.grad, torch.full((4, 4), 2.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_a_frozen_part_of_a_layer_is_at_work_and_gets_no_gradient(frozen: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(4)
+    linear, x = nn.Linear(4, 4), torch.randn(2, 4)
+    getattr(linear, frozen).requires_grad_(False)
+    free = linear.bias if frozen == "weight" else linear.weight
+    found = []
+    for way in (looping, contextlib.nullcontext):
+        with way(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            y = project(linear, x)
+        found.append((y, *torch.autograd.grad(y.float().square().sum(), free)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
+
+
+def test_a_layer_and_its_matrix_turned_share_what_they_leave_apart() -> None:
+    torch.manual_seed(5)
+    linear, x = nn.Linear(4, 4, dtype=DOUBLE), torch.randn(2, 4, dtype=DOUBLE)
+    found = []
+    for way in (looping, contextlib.nullcontext):
+        with way():
+            y = sum(project_back(linear, project(linear, x * step)).square().sum() for step in (1, 2))
+        assert isinstance(y, Tensor)
+        found.append(torch.autograd.grad(y, [linear.weight, linear.bias]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_under_autocast_a_sum_over_many_steps_notices_each() -> None:

@@ -20,7 +20,7 @@ from nmt.cli.common import Command
 from nmt.errors import InputError
 from nmt.heads import Head, Place, best_head, parse_head
 from nmt.links import Links, format_links, read_links, write_matrices
-from nmt.machine import flush_denormals, keep_freed_memory
+from nmt.machine import settle
 from nmt.metrics.alignment import Aer, Saer
 from nmt.metrics.base import Array, Output
 from nmt.symmetrise import SYMMETRISATIONS
@@ -154,8 +154,7 @@ def main(
         raise InputError("--head best is the one that gold links like best; give --gold")
     for method in methods:
         check_installed(method)
-    keep_freed_memory()
-    flush_denormals()
+    settle()
     forward = Reader(run, device, head, reading)
     backward = None if other is None else Reader(other, device, head, reading)
     known: list[Links] | None = None

@@ -10,7 +10,7 @@ import click
 from nmt.cli.common import INTERRUPTED, Command
 from nmt.errors import InputError
 from nmt.journal import LOG_FILE, Journal
-from nmt.machine import flush_denormals, keep_freed_memory
+from nmt.machine import settle
 from nmt.preparation import prepare
 from nmt.recipe import RECIPE_FILE, Recipe, keep_recipe, load_recipe
 
@@ -35,8 +35,7 @@ def main(recipe: Path, overrides: tuple[str, ...], run: Path | None, dry_run: bo
     from nmt.train import Interrupted, Trainer
     from nmt.translator import Translator
 
-    keep_freed_memory()
-    flush_denormals()
+    settle()
     settings = load_recipe(recipe, overrides)
     if dry_run:
         with Journal(None) as journal:

@@ -12,7 +12,7 @@ import click
 from nmt.cli.common import Command
 from nmt.errors import InputError
 from nmt.links import format_links
-from nmt.machine import flush_denormals, keep_freed_memory
+from nmt.machine import settle
 from nmt.text import STANDARD_INPUT, read_lines
 from nmt.translator import Translator
 
@@ -36,8 +36,7 @@ def main(
     N lines in, N lines out, in order. With --n-best the output has a line a translation, its fields separated by tabs:
     line number (from 0), translation, score.
     """
-    keep_freed_memory()
-    flush_denormals()
+    settle()
     runs, source = _runs_and_source(paths)
     chosen = {"beam": beam, "n_best": n_best}
     translator = Translator.load(runs, device, search={name: value for name, value in chosen.items() if value})
