@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from benchmarks.protocol import ROOT
+from benchmarks.table import Cell, table
 from benchmarks.texts import SIDES, SPECIAL, text_file, words_file
 from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
 from nmt.metrics import bleu, ngrr
@@ -155,11 +156,11 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
     ours = list(read_lines(run / "translations" / f"{name}.hyp"))
     references = [list(read_lines(path)) for path in (test.target, *test.references)]
     tokenize = "none" if corpus.tokenised else None
-    rows = [f"| | BLEU on {name} | 4-GRR | updates |", "|---|---|---|---|"]
+    rows: list[list[Cell]] = []
     for who, lines in (("ours", ours), ("JoeyNMT 2.3.0", theirs)):
         scores = bleu(lines, *references, tokenize=tokenize), ngrr(lines, order=4, tokenize=tokenize)
-        rows.append(f"| {who} | {' | '.join(f'{score.value:.2f}' for score in scores)} | {end['update']:,} |")
-    return [*rows, "", DIFFERENT]
+        rows.append([who, *(f"{score.value:.2f}" for score in scores), f"{end['update']:,}"])
+    return [*table(["", f"BLEU on {name}", "4-GRR", "updates"], rows), "", *DIFFERENT.splitlines()]
 
 
 def text_of(line: str, vocabulary: Vocabulary) -> str:
