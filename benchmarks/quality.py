@@ -64,7 +64,9 @@ def configuration(directory: Path, run: Mapping[str, Any], updates: int, epochs:
         },
         "model": {
             "initializer": "xavier_uniform",
-            "embed_initializer": "xavier_uniform",
+            # As its own example configurations of the two kinds have it.
+            "embed_initializer": "xavier_uniform" if transformer else "normal",
+            "embed_init_weight": 0.1,
             "tied_softmax": model["tie"] == "target",
             **(transformer_sizes(model) if transformer else recurrent_sizes(model)),
         },
