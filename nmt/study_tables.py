@@ -43,7 +43,7 @@ def write_findings(findings: Findings, directory: Path) -> list[Path]:
     name = findings.name
     plots = []
     for figure in _all_figures(findings):
-        place = directory / f"{name}-{figure.name}.{findings.study.plots}"
+        place = directory / f"{name}-{_for_a_file(figure.name)}.{findings.study.plots}"
         draw_curves(place, figure)
         plots.append((figure, place))
     texts = {
@@ -54,6 +54,11 @@ def write_findings(findings: Findings, directory: Path) -> list[Path]:
     for ending, text in texts.items():
         write_lines(directory / f"{name}.{ending}", text.split("\n"))
     return [*(directory / f"{name}.{ending}" for ending in texts), *(place for _, place in plots)]
+
+
+def _for_a_file(name: str) -> str:
+    """A name that is no path: ``tokens-s`` for tokens/s."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
 def markdown_section(study: Study, section: Section) -> str:
@@ -206,9 +211,8 @@ def _along(study: Study, section: Section, column: Column) -> Figure | None:
         spread = [number.deviation for number in numbers]
         deviation = tuple(one or 0.0 for one in spread) if any(one is not None for one in spread) else None
         curves.append(Curve(others, x, tuple(number.value for number in numbers), deviation))
-    safe = "".join(letter if letter.isalnum() else "-" for letter in column.name.lower())
     return Figure(
-        f"{section.name}-{safe}",
+        f"{section.name}-{_for_a_file(column.name.lower())}",
         f"{column.name}, {section.name}",
         study.axis,
         column.name,

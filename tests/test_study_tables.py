@@ -16,6 +16,7 @@ from runs import quiet, write_project
 
 from nmt.errors import InputError
 from nmt.study import Run, Study, is_number, load_study, runs
+from nmt.study_analyses import Curve, Figure
 from nmt.study_results import Findings, collect
 from nmt.study_tables import TSV_HEADER, write_findings
 from nmt.text import write_lines
@@ -249,6 +250,13 @@ def test_only_what_is_asked_for_is_drawn(findings: Findings, tmp_path: Path) -> 
     study = findings.study.model_copy(update={"drawn": ("BLEU",)})
     places = write_findings(findings._replace(study=study), tmp_path)
     assert [place.name for place in places[3:]] == ["study-held-out-bleu.svg"]
+
+
+def test_a_curve_of_any_name_is_a_file_beside_the_tables(findings: Findings, tmp_path: Path) -> None:
+    figure = Figure("train-tokens/s", "tokens/s (train)", "updates", "tokens/s", (Curve("gru", (1, 2), (3, 4)),))
+    places = write_findings(findings._replace(figures=(figure,)), tmp_path)
+    assert places[-1] == tmp_path / "study-train-tokens-s.svg"
+    assert "(study-train-tokens-s.svg)" in places[0].read_text(encoding="utf-8")
 
 
 def test_figures_are_made_once(hand: Hand, tmp_path: Path) -> None:
