@@ -5,7 +5,7 @@ Shapes: see :mod:`nmt.cells.base`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -40,7 +40,7 @@ class GRU(Unit):
     def forward(self, product_BG: Tensor, seen_BH: Tensor, state: State) -> Update:
         h_BH, size = self.read(state), self.hidden_size
         if self.reset == "after":
-            shared = share_linear(self.hidden) if seen_BH is h_BH and _native(product_BG, product_BG, h_BH) else None
+            shared = share_linear(self.hidden) if seen_BH is h_BH and _native(h_BH, product_BG) else None
             if shared is not None:
                 h_BH, r_BH, z_BH = _Step.apply(product_BG, h_BH, shared.weight_GK, shared.bias_G, shared)  # type: ignore[no-untyped-call]
             else:
@@ -60,7 +60,7 @@ def reset_after(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple
 
     r = σ(p_r + u_r), z = σ(p_z + u_z), h̄ = tanh(p_h̄ + r ⊙ u_h̄), h' = z ⊙ h + (1 − z) ⊙ h̄.
     """
-    if _native(product_BG, recurrent_BG, h_BH):
+    if _native(h_BH, product_BG, recurrent_BG):
         found: tuple[Tensor, Tensor, Tensor] = _ResetAfter.apply(product_BG, recurrent_BG, h_BH)  # type: ignore[no-untyped-call]
         return found
     sizes = [2 * h_BH.shape[-1], h_BH.shape[-1]]
@@ -71,27 +71,41 @@ def reset_after(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple
     return candidate_BH + z_BH * (h_BH - candidate_BH), r_BH, z_BH
 
 
-def _native(product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> bool:
+def _native(h_BH: Tensor, *products_BG: Tensor) -> bool:
     """Whether one row of each is of one sentence, and :mod:`nmt.native` takes them."""
-    same = product_BG.dim() == 2 and product_BG.shape == recurrent_BG.shape and len(product_BG) == len(h_BH)
-    return same and native.usable(product_BG, recurrent_BG, h_BH)
+    shape = (len(h_BH), 3 * h_BH.shape[-1])
+    return all(one.shape == shape for one in products_BG) and native.usable(h_BH, *products_BG)
 
 
-class _ResetAfter(torch.autograd.Function):
-    """The same as one operation of :mod:`nmt.native`. With g for the gradient of h', those within the activations are
+def _forward(given: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """h', r and z from p, u and h, all in float32."""
+    h_BH = given[2]
+    # Each in a memory of its own: the next step keeps h', and would keep r and z with it.
+    out_BH, r_BH, z_BH = (torch.empty(h_BH.shape) for _ in range(3))
+    native.run("gru_forward", (len(h_BH), 1, 1, h_BH.shape[1]), *map(_row, given), out_BH, r_BH, z_BH)
+    return out_BH, r_BH, z_BH
+
+
+def _gradients(grad_BH: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of p, u and h. With g for the gradient of h', those within the activations are
 
         ∂h̄ = g ⊙ (1 − z) ⊙ (1 − h̄²),  ∂z = g ⊙ (h − h̄) ⊙ z ⊙ (1 − z),  ∂r = ∂h̄ ⊙ u_h̄ ⊙ r ⊙ (1 − r)
 
     of p; of u the first is ∂h̄ ⊙ r; and that of h is g ⊙ z.
     """
+    grad_product_BG, grad_recurrent_BG, grad_h_BH = grads = tuple(torch.empty(one.shape) for one in given)
+    sizes = len(grad_h_BH), 1, 1, grad_h_BH.shape[1]
+    native.run("gru_backward", sizes, *map(_row, (grad_BH, *given)), *grads)
+    return grad_product_BG, grad_recurrent_BG, grad_h_BH
+
+
+class _ResetAfter(torch.autograd.Function):
+    """:func:`reset_after` as one operation of :mod:`nmt.native`."""
 
     @staticmethod
     def forward(ctx: Any, product_BG: Tensor, recurrent_BG: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         given = product_BG.float(), recurrent_BG.float(), h_BH.float()
-        # Each in a memory of its own: the next step keeps h', and would keep r and z with it.
-        out_BH, r_BH, z_BH = (torch.empty(h_BH.shape) for _ in range(3))
-        sizes = len(h_BH), 1, 1, h_BH.shape[1]
-        native.run("gru_forward", sizes, *map(_row, given), out_BH, r_BH, z_BH)
+        out_BH, r_BH, z_BH = _forward(given)
         ctx.save_for_backward(*given)
         ctx.mark_non_differentiable(r_BH, z_BH)
         ctx.set_materialize_grads(False)  # r and z have none
@@ -100,11 +114,7 @@ class _ResetAfter(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BH: Tensor, *rest: None) -> tuple[Tensor, ...]:
-        product_BG, recurrent_BG, h_BH = given = ctx.saved_tensors
-        grads = [torch.empty(one.shape) for one in given]
-        rows = map(_row, (grad_BH, product_BG, recurrent_BG, h_BH))
-        native.run("gru_backward", (len(h_BH), 1, 1, h_BH.shape[1]), *rows, *grads)
-        return tuple(grads)
+        return _gradients(grad_BH, ctx.saved_tensors)
 
 
 class _Step(torch.autograd.Function):
@@ -115,17 +125,22 @@ class _Step(torch.autograd.Function):
     def forward(
         ctx: Any, product_BG: Tensor, h_BH: Tensor, weight_GH: Tensor, bias_G: Tensor | None, shared: SharedLinear
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.leave, ctx.weight_GH = shared.leave, weight_GH
         recurrent_BG = F.linear(h_BH.to(weight_GH.dtype), weight_GH, bias_G)
-        return _ResetAfter.forward(ctx, product_BG, recurrent_BG, h_BH)
+        given = product_BG.float(), recurrent_BG.float(), h_BH.float()
+        out_BH, r_BH, z_BH = _forward(given)
+        ctx.save_for_backward(*given, weight_GH)
+        ctx.mark_non_differentiable(r_BH, z_BH)
+        ctx.set_materialize_grads(False)
+        ctx.leave = shared.leave
+        return out_BH, r_BH, z_BH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BH: Tensor, *rest: None) -> tuple[Tensor | None, ...]:
-        grad_product_BG, grad_recurrent_BG, grad_h_BH = _ResetAfter.backward(ctx, grad_BH, *rest)
-        weight_GH, h_BH = ctx.weight_GH, ctx.saved_tensors[2]
+        *given, weight_GH = ctx.saved_tensors
+        grad_product_BG, grad_recurrent_BG, grad_h_BH = _gradients(grad_BH, given)
         grad_recurrent_BG = grad_recurrent_BG.to(weight_GH.dtype)
-        ctx.leave(h_BH.to(weight_GH.dtype), grad_recurrent_BG)
+        ctx.leave(given[2].to(weight_GH.dtype), grad_recurrent_BG)
         if weight_GH.dtype == grad_h_BH.dtype:
             grad_h_BH.addmm_(grad_recurrent_BG, weight_GH)
         else:
