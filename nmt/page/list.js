@@ -100,7 +100,6 @@ function rowOf(section, selection, n, systems) {
   const button = make("button", { type: "button", class: "row", "aria-expanded": "false", "aria-controls": `panel-${n}`, "data-number": n });
   button.append(make("span", { class: "number" }, String(n + 1)));
   const lines = make("span", { class: "lines" });
-  const names = shortNames(section.systems.map((system) => system.name));
   const add = (name, text, kind, chips = [], title = null) =>
     lines.append(make("span", { class: `line ${kind}` }, make("span", { class: "name", dir: "auto", title }, name), make("span", { class: "text", dir: "auto" }, text), ...chips));
   if (section.sources) {
@@ -118,7 +117,7 @@ function rowOf(section, selection, n, systems) {
     if (left) chips.push(make("span", { class: "chip uncovered", title: "source words left out" }, `${left} left out`));
     const text = system.hypotheses;
     const said = text ? markedText(text.lines[n], text.repeats[n]) : "";
-    add(names[place], said, "hypothesis", [make("span", { class: "chips" }, ...chips)], system.name);
+    add(system.short, said, "hypothesis", [make("span", { class: "chips" }, ...chips)], system.name);
   }
   if (!systems.some((system) => system.hypotheses) && section.references.length) add("reference", section.references[0].lines[n], "reference");
   button.append(lines);

@@ -6,7 +6,9 @@ let section, selection, order, page, current, open, shown, view = "own";
 
 function start() {
   for (const one of data.sections) {
-    for (const system of one.systems) {
+    const names = shortNames(one.systems.map((system) => system.name));
+    for (const [n, system] of one.systems.entries()) {
+      system.short = names[n];
       const add = (alignment, target) => alignment && (alignment.matrices = new Weights(alignment.weights, one.steps, one.sources.lines, target.lines));
       add(system.own, system.hypotheses);
       add(system.forced, one.references[0]);
