@@ -22,6 +22,7 @@ from benchmarks.systems import OURS, SEARCHING, SYSTEMS, TRAINING, peers_directo
 from benchmarks.table import page, write_page
 from benchmarks.train import Setting
 from benchmarks.workload import Workload
+from nmt.errors import InputError
 
 CACHE = ROOT / ".bench" / "work"
 SIZE, BATCH = 512, 80  # as the peers were measured with before
@@ -187,7 +188,10 @@ def quality(run: Path, threads: int, peers: Path | None, directory: Path | None,
     """BLEU and 4-GRR of a finished RUN of ours, and of JoeyNMT trained on the same pieces as long and as large."""
     place = (directory or run.with_name(f"{run.name}-joeynmt")).resolve()
     python = peers_directory(peers) / "joeynmt" / "bin" / "python"
-    lines = learning.compare(run, python, place, threads, say)
+    try:
+        lines = learning.compare(run, python, place, threads, say)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
     finish(f"Quality: {run.name}", [lines], out, [])
 
 

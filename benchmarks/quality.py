@@ -20,6 +20,9 @@ from benchmarks.protocol import ROOT
 from benchmarks.table import Cell, table
 from benchmarks.texts import SIDES, SPECIAL, text_file, words_file
 from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
+from nmt.ending import last_end
+from nmt.errors import InputError
+from nmt.journal import LOG_FILE
 from nmt.metrics import bleu, ngrr
 from nmt.preparation import Vocabularies, load_vocabularies
 from nmt.recipe import load_recipe
@@ -134,14 +137,18 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
     """Train JoeyNMT beside a finished run, unless ``directory`` holds its translations; the lines of a table.
 
     ``say`` is told of the part that begins. Raises ``CalledProcessError`` where JoeyNMT fails; its log is in
-    ``directory``.
+    ``directory``. Raises ``InputError`` for a run that has not come to its end, or where there is no JoeyNMT.
     """
+    if (ended := last_end(run)) is None:
+        raise InputError(f"{run}: not a run that has come to its end; train it with nmt-train first")
+    if not python.exists():
+        raise InputError(f"{python}: not there; make it with python -m benchmarks peers joeynmt, or name --peers")
     corpus_file = load_recipe(run / "recipe.yaml").corpus
     corpus = prepare_corpus(load_corpus(corpus_file), corpus_file.parent / "downloads", say)
     name, test = next(iter(corpus.tests.items()))
     vocabularies = load_vocabularies(run / "vocabularies")
-    events = [json.loads(line) for line in read_lines(run / "log.jsonl")]
-    end = events[-1]
+    updates = ended["update"]
+    events = (json.loads(line) for line in read_lines(run / LOG_FILE))
     epochs = max(event["epoch"] for event in events if event["event"] == "train")
     found = directory / f"translations.{TEST}"
     if not found.exists():
@@ -149,7 +156,7 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
         say("writing the pieces")
         export(directory, corpus, vocabularies, test)
         settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-        asked = configuration(directory, settings, end["update"], epochs)
+        asked = configuration(directory, settings, updates, epochs)
         write_lines(directory / "joeynmt.yaml", yaml.safe_dump(asked).splitlines())
         say("JoeyNMT trains")
         train(python, directory, threads)
@@ -161,7 +168,7 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
     rows: list[list[Cell]] = []
     for who, lines in (("ours", ours), ("JoeyNMT 2.3.0", theirs)):
         scores = bleu(lines, *references, tokenize=tokenize), ngrr(lines, order=4, tokenize=tokenize)
-        rows.append([who, *(f"{score.value:.2f}" for score in scores), f"{end['update']:,}"])
+        rows.append([who, *(f"{score.value:.2f}" for score in scores), f"{updates:,}"])
     return [*table(["", f"BLEU on {name}", "4-GRR", "updates"], rows), "", *DIFFERENT.splitlines()]
 
 
