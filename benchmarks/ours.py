@@ -19,7 +19,7 @@ from nmt.machine import settle
 from nmt.preparation import Data, prepare
 from nmt.recipe import Recipe, load_recipe
 from nmt.text import write_lines
-from nmt.train import Tally, Trainer, gather, plan_epoch
+from nmt.train import Tally, Trainer, plan_epoch
 from nmt.translator import Translator
 
 
@@ -96,14 +96,14 @@ def make(settings: dict[str, Any]) -> Works:
     def train(updates: int) -> dict[str, float]:
         counts, tally = [], Tally(monotonic())
         for chosen in islice(numbers, updates):
-            batch = gather(data.train, chosen)
+            batch = trainer.batch(chosen)
             trainer.train_step([batch], tally)
             trainer.progress.update += 1
             counts.append(of_batch(batch))
         return {**added(counts), "loss": float(tally.values()["cross-entropy"])}
 
     def data_alone(updates: int) -> dict[str, float]:
-        batches = [gather(data.train, chosen).to(trainer.device) for chosen in islice(numbers, updates)]
+        batches = [trainer.batch(chosen).to(trainer.device) for chosen in islice(numbers, updates)]
         return {**added([of_batch(batch) for batch in batches])}
 
     def decode(count: int) -> dict[str, float]:

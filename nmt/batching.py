@@ -6,7 +6,7 @@ Shapes: B pairs of a batch, S source positions (EOS counted), T target positions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,10 +49,13 @@ def collate(
     targets: Sequence[Ids],
     numbers: Sequence[int] | NDArray[np.integer],
     links: Sequence[NDArray[np.integer]] | None = None,
+    *,
+    multiple: int = 1,
 ) -> Batch:
     """A batch of pairs of ids without BOS and EOS; either side of a pair may be empty.
 
-    ``links`` are arrays (L, 3), as :meth:`nmt.bitext.Bitext.links` gives them; without them no pair has one.
+    ``links`` are arrays (L, 3), as :meth:`nmt.bitext.Bitext.links` gives them; without them no pair has one. Rows are
+    filled up until S, T and L are multiples of ``multiple``.
     """
     if links is None:
         links = [np.empty((0, 3), np.int64)] * len(numbers)
@@ -61,17 +64,20 @@ def collate(
             f"{len(sources)} sources, {len(targets)} targets, {len(numbers)} numbers, {len(links)} rows of links: "
             "one each, at least"
         )
-    return collate_rows(_in_a_row(sources), _in_a_row(targets), numbers, _in_a_row([one.ravel() for one in links]))
+    link_rows = _in_a_row([one.ravel() for one in links])
+    return collate_rows(_in_a_row(sources), _in_a_row(targets), numbers, link_rows, multiple=multiple)
 
 
-def collate_rows(sources: Rows, targets: Rows, numbers: Sequence[int] | NDArray[np.integer], links: Rows) -> Batch:
+def collate_rows(
+    sources: Rows, targets: Rows, numbers: Sequence[int] | NDArray[np.integer], links: Rows, *, multiple: int = 1
+) -> Batch:
     """The same of rows, as :meth:`nmt.bitext.Bitext.sources` gives them; each link is three numbers of its row."""
-    source_BS, source_valid_BS = _ended(sources)
-    target_BT, target_valid_BT = _ended(targets)
+    source_BS, source_valid_BS = _ended(sources, multiple)
+    target_BT, target_valid_BT = _ended(targets, multiple)
     input_BT = torch.full_like(target_BT, PAD)
     input_BT[:, 0] = BOS
     input_BT[:, 1:][target_valid_BT[:, 1:]] = target_BT[:, :-1][target_valid_BT[:, 1:]]
-    link_BN, _ = _rectangle(links, filling=-1, extra=0)
+    link_BN, _ = _rectangle(links, filling=-1, extra=0, multiple=3 * multiple)
     number_B = torch.as_tensor(np.asarray(numbers, np.int64))
     link_BL3 = torch.from_numpy(link_BN.reshape(len(link_BN), -1, 3))
     return Batch(source_BS, source_valid_BS, input_BT, target_BT, target_valid_BT, number_B, link_BL3)
@@ -81,17 +87,17 @@ def _in_a_row(rows: Sequence[Ids]) -> Rows:
     return Rows(np.concatenate([np.asarray(row, np.int64) for row in rows]), np.array([len(row) for row in rows]))
 
 
-def _ended(rows: Rows) -> tuple[Tensor, Tensor]:
+def _ended(rows: Rows, multiple: int) -> tuple[Tensor, Tensor]:
     """The rows with EOS after each, filled up with PAD; True on all that is not PAD."""
-    ids, valid = _rectangle(rows, filling=PAD, extra=1)
+    ids, valid = _rectangle(rows, filling=PAD, extra=1, multiple=multiple)
     last = np.arange(len(ids)), rows.lengths
     ids[last], valid[last] = EOS, True
     return torch.from_numpy(ids), torch.from_numpy(valid)
 
 
-def _rectangle(rows: Rows, *, filling: int, extra: int) -> tuple[Numbers, NDArray[np.bool_]]:
-    """The rows side by side, ``extra`` wider than the longest; True on their numbers."""
-    width = int(rows.lengths.max()) + extra
+def _rectangle(rows: Rows, *, filling: int, extra: int, multiple: int) -> tuple[Numbers, NDArray[np.bool_]]:
+    """The rows side by side, ``extra`` wider than the longest or more, a ``multiple``; True on their numbers."""
+    width = int(_filled_up(rows.lengths.max() + extra, multiple))
     real = np.arange(width) < rows.lengths[:, np.newaxis]
     filled = np.full(real.shape, filling, np.int64)
     filled[real] = rows.numbers
@@ -107,12 +113,16 @@ def plan(
     seed: int,
     epoch: int,
     bucket: int = 2,
+    multiple: int = 1,
 ) -> list[Numbers]:
     """The batches of an epoch of training, as positions of pairs: every pair once, in an order of seed and epoch alone.
 
     A batch holds at most ``sentences`` pairs and at most ``tokens`` positions on either side, padding and EOS counted;
     a pair longer than that has a batch of its own. Shuffled pairs are put in order of length, lengths within the same
     ``bucket`` tokens counting as equal, and cut into batches, which are shuffled.
+
+    Where batches are to be few shapes, all that have ``multiple`` pairs or more, but the last, have a multiple of it,
+    and their positions are filled up to one.
     """
     if tokens is None and sentences is None:
         raise ValueError("a batch needs a limit: tokens or sentences")
@@ -122,7 +132,7 @@ def plan(
     # there and back again, so that a batch over the border of two target buckets has sources of one length
     source_bucket = np.where(target_bucket % 2 == 1, -source_bucket, source_bucket)
     ranked = shuffled[np.lexsort((source_bucket, target_bucket))]
-    batches = _cut(ranked, [source_lengths, target_lengths], tokens, sentences)
+    batches = _cut(ranked, [source_lengths, target_lengths], tokens, sentences, multiple)
     return [batches[number] for number in random.permutation(len(batches))]
 
 
@@ -132,15 +142,26 @@ def plan_sorted(lengths: NDArray[np.integer], *, tokens: int) -> list[Numbers]:
     return _cut(ranked, [lengths], tokens, None)
 
 
-def _cut(ranked: Numbers, sides: list[NDArray[np.integer]], tokens: int | None, sentences: int | None) -> list[Numbers]:
+def _cut(
+    ranked: Numbers, sides: list[NDArray[np.integer]], tokens: int | None, sentences: int | None, multiple: int = 1
+) -> list[Numbers]:
     """Consecutive pieces of ``ranked``, each as long as the limits allow and never empty."""
-    widths = np.maximum.reduce([lengths[ranked] for lengths in sides]) + 1  # EOS
-    starts: list[int] = []
-    size = widest = 0
-    for place, width in enumerate(widths.tolist()):
-        size, widest = size + 1, max(widest, width)
-        full = (tokens is not None and size * widest > tokens) or (sentences is not None and size > sentences)
-        if full or not starts:
-            starts.append(place)
-            size, widest = 1, width
-    return np.split(ranked, starts[1:]) if starts else []
+    widths = _filled_up(np.maximum.reduce([lengths[ranked] for lengths in sides]) + 1, multiple).tolist()  # with EOS
+
+    def too_large(pairs: int, widest: int) -> bool:
+        return (tokens is not None and pairs * widest > tokens) or (sentences is not None and pairs > sentences)
+
+    starts = [0]
+    widest = 0
+    for place, width in enumerate(widths):
+        widest = max(widest, width)
+        while (before := place - starts[-1]) and too_large(before + 1, widest):
+            # What is over a multiple goes with the pairs that follow, unless they are too long for that.
+            starts.append(place - before % multiple if before > multiple else place)
+            widest = max(widths[starts[-1] : place + 1])
+    return np.split(ranked, starts[1:]) if widths else []
+
+
+def _filled_up(lengths: Any, multiple: int) -> Any:
+    """The least multiples that are not shorter."""
+    return -(-lengths // multiple) * multiple

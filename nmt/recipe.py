@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import Field, field_validator, model_validator
 
+from nmt.decoder import MarginalDecoder
 from nmt.errors import InputError
 from nmt.losses import LOSSES, PartSettings
 from nmt.model import ModelSettings, build_model
@@ -60,6 +61,7 @@ class TrainingSettings(Settings):
     updates: Count | None = None  # training ends at whichever comes first
     batch_tokens: Count | None = 4000  # positions of the longer side in a batch, padding counted
     batch_sentences: Count | None = None
+    multiple: Count = 1  # of which pairs, source and target positions are a multiple: fewer shapes of batches
     accumulate: Count = 1  # batches whose gradients make one update
     samples: Count = 1  # times each pair is decoded, sampling anew; its loss is the mean over them
     objective: Annotated[tuple[PartSettings, ...], Field(min_length=1)] = (PartSettings(loss=Choice("cross-entropy")),)
@@ -69,6 +71,7 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast of the matrix products
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Count | None = None  # of the CPU; null: all cores
+    replay: bool = False  # on a GPU: what a shape of batches asks of it is recorded once (CUDA graphs)
     validation: ValidationSettings = ValidationSettings()
     log_every: Count = 100  # updates
     save_minutes: Annotated[float, Field(gt=0)] = 10.0  # between checkpoints, besides those at validations
@@ -130,6 +133,20 @@ class Recipe(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _what_is_replayed_asks_nothing(self) -> Self:
+        if self.training.replay:
+            with torch.device("meta"):
+                model = build_model(self.model, len(SPECIAL), len(SPECIAL))
+            if any(isinstance(part, MarginalDecoder) for part in model.modules()):
+                raise ValueError(
+                    'training.replay repeats what does not hang on the words of a batch, and model.output "marginal" '
+                    "computes as much as there are words; leave one of them out"
+                )
+            if any(getattr(part, "recompute", False) for part in model.modules()):
+                raise ValueError("training.replay cannot repeat what recompute: true does twice; leave one of them out")
+        return self
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a file, with ``key=value`` overrides. Raises ``InputError`` that tells every mistake at once."""
@@ -138,7 +155,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 # What may change between two calls that go on with the same run: when to stop, where and how to run, how to search.
 _CHANGEABLE = {
-    "training": ("epochs", "updates", "device", "threads", "log_every", "save_minutes", "keep", "average"),
+    "training": ("epochs", "updates", "device", "threads", "replay", "log_every", "save_minutes", "keep", "average"),
     "search": None,
     "pictures": None,
 }

@@ -15,7 +15,7 @@ from nmt.journal import Journal
 from nmt.machine import peak_memory
 from nmt.preparation import Data
 from nmt.recipe import Recipe
-from nmt.train import Tally, Trainer, gather, plan_epoch
+from nmt.train import Tally, Trainer, plan_epoch
 
 MIB = 2**20
 
@@ -42,11 +42,11 @@ def measure(recipe: Recipe, data: Data) -> Measured:
         padded = [int((data.train.target_lengths[numbers].max() + 1) * len(numbers)) for numbers in batches]
         tokens = int(data.train.target_lengths.sum()) + len(data.train)
         before = peak_memory(trainer.device.type)
-        largest = gather(data.train, batches[int(np.argmax(padded))])
+        largest = trainer.batch(batches[int(np.argmax(padded))])
         trainer.train_step([largest], Tally(0.0))
         activations = peak_memory(trainer.device.type) - before
         # Batches of the middle of the road, not the first ones: the first update also warms up the machine.
-        chosen = [gather(data.train, batches[place]) for place in np.linspace(0, len(batches) - 1, 5).astype(int)]
+        chosen = [trainer.batch(batches[place]) for place in np.linspace(0, len(batches) - 1, 5).astype(int)]
         tally = Tally(time.monotonic())
         for batch in chosen:
             trainer.train_step([batch], tally)

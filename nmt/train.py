@@ -24,7 +24,7 @@ from nmt.bitext import Bitext
 from nmt.checkpoint import Checkpoints, current_weights, read_state
 from nmt.errors import InputError
 from nmt.journal import Journal
-from nmt.losses import Objective
+from nmt.losses import Objective, Started
 from nmt.losses.likelihood import CrossEntropy, last_reading
 from nmt.losses.reinforce import sampling_figures
 from nmt.metrics import bleu
@@ -32,6 +32,7 @@ from nmt.model import EncoderDecoder, Trace, build_model
 from nmt.optim import OPTIMISERS, SCHEDULES, Schedule
 from nmt.preparation import VOCABULARIES, Data, save_vocabularies
 from nmt.recipe import Recipe
+from nmt.replay import Compute, CudaGraphs, Figures, Replayed
 from nmt.search import refuse_precision
 from nmt.text import read_lines
 from nmt.translator import CHECKPOINTS, Translator, choose_device
@@ -83,6 +84,10 @@ class Trainer:
         self.optimiser = self.settings.optimiser.build(OPTIMISERS, self.model.parameters())
         self.schedule: Schedule = self.settings.schedule.build(SCHEDULES)
         self.objective = Objective(self.settings.objective).to(self.device)
+        self.replays = self.settings.replay and self.device.type == "cuda"
+        self.gradient: Compute = self.compute
+        if self.replays:
+            self.gradient = Replayed(self.compute, self.model.parameters(), CudaGraphs())
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.progress = Progress()
         self.checkpoints = Checkpoints(run / CHECKPOINTS, journal.say)
@@ -142,7 +147,7 @@ class Trainer:
         rest = iter(batches[progress.batch :])
         while group := list(islice(rest, settings.accumulate)):
             started = time.monotonic()
-            batches_of_update = [gather(self.data.train, numbers) for numbers in group]
+            batches_of_update = [self.batch(numbers) for numbers in group]
             self.train_step(batches_of_update, tally)
             progress.update += 1
             progress.batch += len(group)
@@ -174,12 +179,11 @@ class Trainer:
         self.objective.train()
         update, settings = self.progress.update + 1, self.settings
         tokens = sum(int(batch.target_valid_BT.sum()) for batch in batches)
-        self.optimiser.zero_grad()
+        all_tokens = torch.full((), float(tokens), device=self.device)
+        self.optimiser.zero_grad(set_to_none=not self.replays)
         for batch in batches:
-            losses = self.losses(batch.to(self.device), update)
-            with last_reading():
-                torch.autograd.backward(losses.total_B.sum() / tokens)
-            tally.add(losses.parts, losses.sampling)
+            figures = self.gradient(batch.to(self.device), all_tokens, self.objective.started(update))
+            tally.add(figures.parts, figures.sampling)
         clip = math.inf if settings.clip is None else settings.clip
         tally.norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         tally.tokens += tokens
@@ -188,7 +192,18 @@ class Trainer:
             group["lr"] = rate * factor
         self.optimiser.step()
 
-    def losses(self, batch: Batch, update: int) -> Losses:
+    def compute(self, batch: Batch, tokens: Tensor, started: Started) -> Figures:
+        """Add the gradient of a batch, each token of its update's ``tokens`` weighing the same."""
+        losses = self.losses(batch, started)
+        with last_reading():
+            torch.autograd.backward(losses.total_B.sum() / tokens)
+        return Figures({name: part.detach() for name, part in losses.parts.items()}, losses.sampling)
+
+    def batch(self, numbers: Any) -> Batch:
+        """Certain pairs of the training text, as an update takes them."""
+        return gather(self.data.train, numbers, self.settings.multiple)
+
+    def losses(self, batch: Batch, started: Started) -> Losses:
         """The objective of every sentence of a batch, encoded once and decoded as often as the samples ask for."""
         samples, model = self.settings.samples, self.model
         coarse = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
@@ -201,7 +216,7 @@ class Trainer:
             with coarse:
                 return model.predict(many.input_BT, memory)
 
-        total, parts = self.objective(trace, many, update, predict)
+        total, parts = self.objective(trace, many, started, predict)
         mean = {name: one.unflatten(0, (-1, samples)).mean(dim=1) for name, one in {**parts, "": total}.items()}
         return Losses(mean.pop(""), mean, sampling_figures(trace, many))
 
@@ -233,11 +248,11 @@ class Trainer:
         """The variance of the gradient that a batch gives, in itself and relative to its squared norm.
 
         Over :data:`PASSES` passes that differ in what they sample and in nothing else; it changes nothing."""
-        update, tokens = self.progress.update, int(batch.target_valid_BT.sum())
+        started, tokens = self.objective.started(self.progress.update), int(batch.target_valid_BT.sum())
         batch = batch.to(self.device)
         with only_sampling(self.model, self.objective):
             variance, relative = gradient_variance(
-                lambda: self.losses(batch, update).total_B.sum() / tokens, list(self.model.parameters()), PASSES
+                lambda: self.losses(batch, started).total_B.sum() / tokens, list(self.model.parameters()), PASSES
             )
         return {"gradient variance": variance, "relative variance": relative}
 
@@ -334,14 +349,15 @@ def plan_epoch(train: Bitext, recipe: Recipe, epoch: int) -> list[Any]:
         sentences=recipe.training.batch_sentences,
         seed=recipe.seed,
         epoch=epoch,
+        multiple=recipe.training.multiple,
     )
 
 
-def gather(bitext: Bitext, numbers: Any) -> Batch:
-    """The batch of certain pairs."""
+def gather(bitext: Bitext, numbers: Any, multiple: int = 1) -> Batch:
+    """The batch of certain pairs, filled up to multiples of ``multiple`` positions."""
     numbers = np.asarray(numbers)
     sources, targets, links = (Rows(*part(numbers)) for part in (bitext.sources, bitext.targets, bitext.all_links))
-    return collate_rows(sources, targets, numbers, links)
+    return collate_rows(sources, targets, numbers, links, multiple=multiple)
 
 
 @contextmanager

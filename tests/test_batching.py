@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import chain
 from pathlib import Path
@@ -99,6 +100,55 @@ def test_little_padding(mixed: tuple[np.ndarray, np.ndarray]) -> None:
     assert target < 1.05
     assert source < 1.15
     assert len(batches) < 1.15 * (mixed[1] + 1).sum() / 4096
+
+
+multiples = st.integers(1, 8)
+
+
+@given(pairs=lengths, limit=limits, seed=st.integers(0, 5), multiple=multiples)
+def test_every_pair_once_in_multiples(
+    pairs: list[tuple[int, int]], limit: dict[str, int], seed: int, multiple: int
+) -> None:
+    source, target = sides(pairs)
+    batches = plan(source, target, **limit, seed=seed, epoch=1, multiple=multiple)
+    assert sorted(chain.from_iterable(batch.tolist() for batch in batches)) == list(range(len(pairs)))
+    for batch in batches:
+        assert 1 <= len(batch) <= limit.get("sentences", len(pairs))
+        for side in (source, target):
+            padded = len(batch) * math.ceil((side[batch].max() + 1) / multiple) * multiple
+            assert len(batch) == 1 or padded <= limit.get("tokens", padded)
+    odd = [batch for batch in batches if len(batch) > multiple and len(batch) % multiple]
+    assert len(odd) <= 1  # the last
+
+
+def test_multiples_by_hand() -> None:
+    """Seven of eight fit; six of these are a batch, and the seventh goes with the eighth and ninth."""
+    short, long = np.full(8, 4), np.array([9])
+    batches = plan(np.concatenate([short, long]), np.concatenate([short, long]), tokens=42, seed=1, epoch=0, multiple=2)
+    assert sorted(map(len, batches)) == [3, 6]
+    assert sorted(map(len, plan(short, short, sentences=3, seed=1, epoch=0, multiple=2))) == [2, 2, 2, 2]
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(st.lists(st.integers(4, 99), max_size=7), st.lists(st.integers(4, 99), max_size=7)),
+        min_size=1,
+        max_size=6,
+    ),
+    multiple=multiples,
+)
+def test_filled_up_to_multiples(pairs: list[tuple[list[int], list[int]]], multiple: int) -> None:
+    """The same batch, and more padding on the right."""
+    sources, targets = [a for a, _ in pairs], [b for _, b in pairs]
+    links = [np.array([[0, 0, 1]] * (n % 3), np.int64).reshape(-1, 3) for n in range(len(pairs))]
+    plain = collate(sources, targets, range(len(pairs)), links)
+    filled = collate(sources, targets, range(len(pairs)), links, multiple=multiple)
+    filling = Batch(PAD, False, PAD, PAD, False, None, -1)  # type: ignore[arg-type]
+    for name in set(Batch._fields) - {"number_B"}:
+        one, other = getattr(plain, name), getattr(filled, name)
+        assert other.shape[1] == math.ceil(one.shape[1] / multiple) * multiple
+        assert torch.equal(other[:, : one.shape[1]], one)
+        assert (other[:, one.shape[1] :] == getattr(filling, name)).all()
 
 
 def test_a_limit_is_needed() -> None:

@@ -246,9 +246,12 @@ def test_what_would_be_measured_on_a_gpu(cache: Path) -> None:
     sizes = Sizes(embedding=6, hidden=10, encoder_hidden=7, scorer=9, readout=5, vocabulary=60)
     lines, failures = gpu.measure([8], sizes, TINY, cache, 2, 2, lambda _: None, device="cpu")
     assert failures == []
-    plain, gatt = [[cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]]
-    assert plain[1] == "1.00"
-    assert float(gatt[2]) > float(plain[2])  # MFLOP a token
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    plain, replayed, gatt, gatt_replayed = rows
+    assert ["replayed" in row[0] for row in rows] == [False, True] * 2
+    assert plain[2] == replayed[2] == "1.00"
+    assert float(gatt[3]) > float(plain[3])  # MFLOP a token
+    assert float(gatt_replayed[3]) > float(replayed[3])
 
 
 def test_the_model_on_a_gpu_has_the_sizes_that_are_told(cache: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ FLOORS: dict[float, str] = {
     6: "recipe report pictures page journal",
     6.5: "preparation",
     7: "checkpoint",
-    8: "translator variance",
+    8: "translator variance replay",
     8.25: "readings",
     8.5: "train results diagnostics heads cost",
     8.75: "rehearsal ending memory_tasks study_analyses",

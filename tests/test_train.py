@@ -299,7 +299,7 @@ def test_each_sample_is_drawn_anew(begin: Callable[..., Trained]) -> None:
         return trace, state
 
     trainer.model.decode = listen  # type: ignore[method-assign]
-    losses = trainer.losses(gather(trainer.data.train, np.arange(3)), 1)
+    losses = trainer.losses(trainer.batch(np.arange(3)), trainer.objective.started(1))
     assert losses.total_B.shape == losses.parts["cross-entropy"].shape == (3,)
     (choice_NT,) = drawn
     assert len(choice_NT) == 3 * 16

@@ -353,7 +353,7 @@ def test_training_and_ensembles_read_what_is_shown_of_a_whole_target(tmp_path: P
         trainer = Trained(*prepared(recipe, *changes), tmp_path / context).trainer()
         batch = gather(trainer.data.train, range(5))
         trace = trainer.model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
-        parts = trainer.losses(batch, 1).parts
+        parts = trainer.losses(batch, trainer.objective.started(1)).parts
         torch.testing.assert_close(parts["coverage"], Coverage()(trace, batch))
         both = Ensemble([trainer.model, trainer.model])
         ensemble = both(batch.source_BS, batch.source_valid_BS, batch.input_BT)

@@ -46,7 +46,7 @@ def measured(attention: Any) -> tuple[float, Objective, EncoderDecoder]:
 
     def loss() -> Tensor:
         trace = model(batch.source_BS, batch.source_valid_BS, batch.input_BT)
-        total: Tensor = objective(trace, batch, 1)[0]
+        total: Tensor = objective(trace, batch, objective.started(1))[0]
         return total.sum()
 
     loss()  # the moving average has begun

@@ -41,6 +41,10 @@ class PartSettings(Settings):
     start: Annotated[int, Field(ge=0)] = 0
 
 
+# Which parts of an objective have started.
+Started = tuple[bool, ...]
+
+
 class Objective(nn.Module):
     """The weighted sum of the parts that have started, for every sentence, with each part by its name.
 
@@ -53,17 +57,21 @@ class Objective(nn.Module):
         self.losses = nn.ModuleList(part.loss.build(LOSSES) for part in settings)
         self.settings = tuple(settings)
 
+    def started(self, update: int) -> Started:
+        """Which parts count at an update."""
+        return tuple(update >= part.start for part in self.settings)
+
     def forward(
-        self, trace: Trace, batch: Batch, update: int, predict: Callable[[], Trace] | None = None
+        self, trace: Trace, batch: Batch, started: Started, predict: Callable[[], Trace] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective (B,) at an update, and the unweighted parts (B,) it is made of.
+        """The objective (B,) of the parts that have started, and these parts (B,), unweighted.
 
         ``predict`` decodes the same targets as out of training; it is called only for a loss that compares.
         """
         parts: dict[str, Tensor] = {}
         total = torch.zeros(len(trace.logit_BTV), device=trace.logit_BTV.device)
-        for loss, part in zip(self.losses, self.settings, strict=True):
-            if update >= part.start:
+        for loss, part, counts in zip(self.losses, self.settings, started, strict=True):
+            if counts:
                 compared = (predict(),) if loss.compares and predict else ()
                 parts[part.loss.kind] = loss(trace, batch, *compared)
                 total = total + part.weight * parts[part.loss.kind]
