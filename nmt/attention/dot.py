@@ -26,7 +26,21 @@ class DotKeys(NamedTuple):
     key_BSK: Tensor
 
 
-class Dot(Scored):
+class Product(Scored):
+    """e_ij = a_i · h_j, a made of the query alone, so that a memory refined anew for every query costs no more."""
+
+    def precompute(self, memory: Memory) -> DotKeys:
+        return DotKeys(memory.value_BSE, memory.valid_BS, memory.value_BSE)
+
+    def toward(self, query_BTQ: Tensor) -> Tensor:
+        """a (B, T, E)."""
+        raise NotImplementedError
+
+    def energies(self, query_BTQ: Tensor, keys: DotKeys) -> Tensor:
+        return self.toward(query_BTQ) @ keys.key_BSK.transpose(1, 2)
+
+
+class Dot(Product):
     """e_ij = s_i · h_j (Luong et al. 2015, section 3.1, *dot*). Query and memory must have one size.
 
     Raises ``ValueError`` when they have not.
@@ -41,15 +55,8 @@ class Dot(Scored):
             )
         self.context_size = memory_size
 
-    def precompute(self, memory: Memory) -> DotKeys:
-        return DotKeys(memory.value_BSE, memory.valid_BS, memory.value_BSE)
-
     def toward(self, query_BTQ: Tensor) -> Tensor:
-        """The vector a (B, T, E) whose products with the memory are the scores: e_ij = a_i · h_j."""
         return query_BTQ
-
-    def energies(self, query_BTQ: Tensor, keys: DotKeys) -> Tensor:
-        return query_BTQ @ keys.key_BSK.transpose(1, 2)
 
 
 class ScaledDot(Scored):
@@ -73,26 +80,16 @@ class ScaledDot(Scored):
         return energy_BTS
 
 
-class General(Scored):
-    """e_ij = s_i · (W h_j) (Luong et al. 2015, section 3.1, *general*): matrix products alone, for any two sizes.
-
-    Computed as (Wᵀ s_i) · h_j, so that a source that is another one for every query costs no product by W.
-    """
+class General(Product):
+    """e_ij = s_i · (W h_j) (Luong et al. 2015, section 3.1, *general*), made as (Wᵀ s_i) · h_j, for any two sizes."""
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__()
         self.context_size = memory_size
         self.memory = nn.Linear(memory_size, query_size, bias=False)  # W
 
-    def precompute(self, memory: Memory) -> DotKeys:
-        return DotKeys(memory.value_BSE, memory.valid_BS, memory.value_BSE)
-
     def toward(self, query_BTQ: Tensor) -> Tensor:
-        """The vector a (B, T, E) whose products with the memory are the scores: e_ij = a_i · h_j."""
         return project_back(self.memory, query_BTQ)
-
-    def energies(self, query_BTQ: Tensor, keys: DotKeys) -> Tensor:
-        return self.toward(query_BTQ) @ keys.key_BSK.transpose(1, 2)
 
 
 class Concat(Bahdanau):

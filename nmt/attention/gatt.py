@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from nmt import native
 from nmt.attention import after_look
 from nmt.attention.base import Attention, Glance, Keys, Memory
-from nmt.attention.dot import Dot, General
+from nmt.attention.dot import Product
 from nmt.attention.gates import Operand, after_gate, exact_gate, of_query, of_source
 from nmt.layers import at_least_float32
 from nmt.loops import project, step_by_step
@@ -175,7 +175,7 @@ class GAttResetAfter(Gated):
         return after_gate(**self._operands(query_BTQ, keys))
 
     def _look(self, query_BTQ: Tensor, keys: GAttResetAfterKeys, state: State) -> tuple[Glance, State]:
-        if not (isinstance(self.inner, Dot | General) and native.usable(keys.value_BSE, keys.candidate_BSE)):
+        if not (isinstance(self.inner, Product) and native.usable(keys.value_BSE, keys.candidate_BSE)):
             return super()._look(query_BTQ, keys, state)
         a_BTE = self.inner.toward(query_BTQ)
         context_BTE, weight_BTS = after_look.look(a_BTE, keys.valid_BS, **self._operands(query_BTQ, keys))
