@@ -96,8 +96,8 @@ def _ended(rows: Rows, multiple: int) -> tuple[Tensor, Tensor]:
 
 
 def _rectangle(rows: Rows, *, filling: int, extra: int, multiple: int) -> tuple[Numbers, NDArray[np.bool_]]:
-    """The rows side by side, ``extra`` wider than the longest or more, a ``multiple``; True on their numbers."""
-    width = int(_filled_up(rows.lengths.max() + extra, multiple))
+    """The rows side by side, wider than the longest by ``extra`` at least, up to a multiple; True on their numbers."""
+    width = int(filled_up(rows.lengths.max() + extra, multiple))
     real = np.arange(width) < rows.lengths[:, np.newaxis]
     filled = np.full(real.shape, filling, np.int64)
     filled[real] = rows.numbers
@@ -121,8 +121,8 @@ def plan(
     a pair longer than that has a batch of its own. Shuffled pairs are put in order of length, lengths within the same
     ``bucket`` tokens counting as equal, and cut into batches, which are shuffled.
 
-    Where batches are to be few shapes, all that have ``multiple`` pairs or more, but the last, have a multiple of it,
-    and their positions are filled up to one.
+    Where batches are to be few shapes, all that have ``multiple`` pairs or more, but the last, have a multiple of it;
+    their positions are counted as :func:`collate` fills them up.
     """
     if tokens is None and sentences is None:
         raise ValueError("a batch needs a limit: tokens or sentences")
@@ -146,7 +146,7 @@ def _cut(
     ranked: Numbers, sides: list[NDArray[np.integer]], tokens: int | None, sentences: int | None, multiple: int = 1
 ) -> list[Numbers]:
     """Consecutive pieces of ``ranked``, each as long as the limits allow and never empty."""
-    widths = _filled_up(np.maximum.reduce([lengths[ranked] for lengths in sides]) + 1, multiple).tolist()  # with EOS
+    widths = filled_up(np.maximum.reduce([lengths[ranked] for lengths in sides]) + 1, multiple).tolist()  # with EOS
 
     def too_large(pairs: int, widest: int) -> bool:
         return (tokens is not None and pairs * widest > tokens) or (sentences is not None and pairs > sentences)
@@ -162,6 +162,6 @@ def _cut(
     return np.split(ranked, starts[1:]) if widths else []
 
 
-def _filled_up(lengths: Any, multiple: int) -> Any:
+def filled_up(lengths: Any, multiple: int) -> Any:
     """The least multiples that are not shorter."""
     return -(-lengths // multiple) * multiple

@@ -16,7 +16,9 @@ from nmt.train import Trainer, gather, plan_epoch
 END = "end"  # the event
 
 # What decides where and how a run is computed, but not what comes out.
-_HOW = ("device", "threads", "log_every", "save_minutes", "keep", "pictures")
+_HOW = ("device", "threads", "replay", "log_every", "save_minutes", "keep", "pictures")
+# What has come later, and says nothing while it is this: runs from before keep their keys.
+_LATER = {"multiple": 1}
 
 
 def settings_key(settings: Settings) -> str:
@@ -25,10 +27,18 @@ def settings_key(settings: Settings) -> str:
 
 
 def _essence(settings: Any) -> Any:
-    kept = {name: value for name, value in settings.items() if name not in _HOW}
+    kept = _matters(settings)
     if "training" in kept:
-        kept["training"] = {name: value for name, value in kept["training"].items() if name not in _HOW}
+        kept["training"] = _matters(kept["training"])
     return kept
+
+
+def _matters(settings: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in _HOW and not (name in _LATER and value == _LATER[name])
+    }
 
 
 def facts(trainer: Trainer) -> dict[str, Any]:

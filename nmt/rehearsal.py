@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nmt.batching import filled_up
 from nmt.depth import remarks_on_depth
 from nmt.journal import Journal
 from nmt.machine import peak_memory
@@ -39,7 +40,9 @@ def measure(recipe: Recipe, data: Data) -> Measured:
     with tempfile.TemporaryDirectory() as directory, Journal(None) as journal:
         trainer = Trainer(recipe, data, Path(directory), journal)
         batches = plan_epoch(data.train, recipe, epoch=1)
-        padded = [int((data.train.target_lengths[numbers].max() + 1) * len(numbers)) for numbers in batches]
+        multiple, lengths = recipe.training.multiple, data.train.target_lengths
+        widths = [filled_up(lengths[numbers].max() + 1, multiple) for numbers in batches]
+        padded = [int(width) * len(numbers) for width, numbers in zip(widths, batches, strict=True)]
         tokens = int(data.train.target_lengths.sum()) + len(data.train)
         before = peak_memory(trainer.device.type)
         largest = trainer.batch(batches[int(np.argmax(padded))])
@@ -47,6 +50,8 @@ def measure(recipe: Recipe, data: Data) -> Measured:
         activations = peak_memory(trainer.device.type) - before
         # Batches of the middle of the road, not the first ones: the first update also warms up the machine.
         chosen = [trainer.batch(batches[place]) for place in np.linspace(0, len(batches) - 1, 5).astype(int)]
+        for batch in 2 * chosen if trainer.replays else []:  # a shape is computed once, then recorded
+            trainer.train_step([batch], Tally(0.0))
         tally = Tally(time.monotonic())
         for batch in chosen:
             trainer.train_step([batch], tally)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nmt.batching import Batch
 
 # Shapes that are recorded; batches of others are computed as they come. Each costs the graph, thousands of nodes, and
-# its input; the memory that it computes in, all share.
+# its input; they share the memory that they compute in.
 MOST = 200
 
 
@@ -45,7 +45,7 @@ class Recorder(Protocol):
         ...
 
     def record(self, work: Callable[[], Figures]) -> tuple[Figures, Callable[[], None]]:
-        """Its figures' memory, and what does it again and fills them. It need not have been done yet."""
+        """The memory of its figures, and what does it and fills them; when this returns it has not been done."""
         ...
 
 
@@ -86,14 +86,20 @@ class Replayed:
     """
 
     def __init__(self, compute: Compute, parameters: Iterable[nn.Parameter], recorder: Recorder) -> None:
-        for parameter in parameters:
-            if parameter.requires_grad:
-                parameter.grad = torch.zeros_like(parameter)
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in self._parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        self._gradients = [parameter.grad for parameter in self._parameters]
         self._compute, self._recorder = compute, recorder
         self._recorded: dict[Hashable, _Recorded | None] = {}  # None: seen, not recorded
 
     def __call__(self, batch: Batch, tokens: Tensor, key: Hashable) -> Figures:
-        """The figures are overwritten by the next batch of this shape."""
+        """The figures, to be read before the next call, which may write over them.
+
+        Raises ``RuntimeError`` where a gradient is no longer the tensor that recordings add to.
+        """
+        if any(parameter.grad is not one for parameter, one in zip(self._parameters, self._gradients, strict=True)):
+            raise RuntimeError("a gradient has been replaced, and recordings would add to the one before")
         shape = (*(part.shape for part in batch), key)
         if shape not in self._recorded:
             self._recorded[shape] = None

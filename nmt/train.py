@@ -194,9 +194,9 @@ class Trainer:
 
     def compute(self, batch: Batch, tokens: Tensor, started: Started) -> Figures:
         """Add the gradient of a batch, each token of its update's ``tokens`` weighing the same."""
-        losses = self.losses(batch, started)
         with last_reading():
-            torch.autograd.backward(losses.total_B.sum() / tokens)
+            losses = self.losses(batch, started)
+        torch.autograd.backward(losses.total_B.sum() / tokens)
         return Figures({name: part.detach() for name, part in losses.parts.items()}, losses.sampling)
 
     def batch(self, numbers: Any) -> Batch:

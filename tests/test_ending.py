@@ -43,8 +43,23 @@ def test_the_tokens_of_all_updates_are_counted(tmp_path: Path, changes: list[str
 def test_the_key_is_of_what_comes_out_alone(tmp_path: Path) -> None:
     path = write_project(tmp_path)
     key = settings_key(load_recipe(path))
-    same = ["training.threads=2", "training.log_every=7", "training.keep=5", "training.save_minutes=1", "pictures=2"]
-    others = ["seed=2", "training.epochs=3", "model.hidden=9", "search.beam=1", "training.validation.by=loss"]
+    same = [
+        "training.threads=2",
+        "training.replay=true",
+        "training.multiple=1",
+        "training.log_every=7",
+        "training.keep=5",
+        "training.save_minutes=1",
+        "pictures=2",
+    ]
+    others = [
+        "seed=2",
+        "training.epochs=3",
+        "training.multiple=2",
+        "model.hidden=9",
+        "search.beam=1",
+        "training.validation.by=loss",
+    ]
     assert {settings_key(load_recipe(path, [one])) for one in same} == {key}
     assert len({settings_key(load_recipe(path, [one])) for one in others} | {key}) == 1 + len(others)
 

@@ -134,21 +134,22 @@ def test_a_last_reading_leaves_the_same_gradient_where_the_logits_were(dtype: to
     leaf = trace.logit_BTV.requires_grad_()
     plain = torch.autograd.grad(loss(trace, batch).sum(), leaf)[0]
     logit_BTV = leaf.clone()
-    total = loss(trace._replace(logit_BTV=logit_BTV), batch).sum()
     with last_reading():
-        total.backward(retain_graph=True)
-        assert leaf.grad is not None
-        assert torch.equal(leaf.grad, plain)
-        assert torch.equal(logit_BTV, plain)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            total.backward()
+        total = loss(trace._replace(logit_BTV=logit_BTV), batch).sum()
+    total.backward(retain_graph=True)
+    assert leaf.grad is not None
+    assert torch.equal(leaf.grad, plain)
+    assert torch.equal(logit_BTV, plain)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
 
 
 def test_a_last_reading_is_refused_where_another_needs_the_logits() -> None:
     trace, batch = a_trace(), a_batch()
     logit_BTV = trace.logit_BTV.requires_grad_().clone()
-    both = logit_BTV.square().sum() + CrossEntropy()(trace._replace(logit_BTV=logit_BTV), batch).sum()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"), last_reading():
+    with last_reading():
+        both = logit_BTV.square().sum() + CrossEntropy()(trace._replace(logit_BTV=logit_BTV), batch).sum()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         both.backward()
 
 
@@ -165,9 +166,15 @@ def part(smoothing: float, **values: float) -> PartSettings:
     return PartSettings(loss={"kind": "cross-entropy", "smoothing": smoothing}, **values)
 
 
+def weighed(parts: list[PartSettings], trace: Trace, update: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+    objective = Objective(parts)
+    found: tuple[Tensor, dict[str, Tensor]] = objective(trace, a_batch(), objective.started(update))
+    return found
+
+
 def test_the_objective_is_the_weighted_sum_of_its_parts() -> None:
     trace = a_trace()
-    total, _ = Objective([part(0.0), part(0.2, weight=0.25)])(trace, a_batch(), update=1)
+    total, _ = weighed([part(0.0), part(0.2, weight=0.25)], trace)
     wanted = [plain + 0.25 * smooth for plain, smooth in zip(by_hand(trace), by_hand(trace, 0.2), strict=True)]
     assert total.tolist() == pytest.approx(wanted, abs=1e-10)
 
@@ -175,21 +182,21 @@ def test_the_objective_is_the_weighted_sum_of_its_parts() -> None:
 @pytest.mark.parametrize(("update", "started"), [(1, False), (9, False), (10, True), (11, True)])
 def test_a_part_starts_with_its_update(update: int, started: bool) -> None:
     trace = a_trace()
-    total, _ = Objective([part(0.0), part(0.2, weight=2.0, start=10)])(trace, a_batch(), update)
+    total, _ = weighed([part(0.0), part(0.2, weight=2.0, start=10)], trace, update)
     both = [plain + 2 * smooth for plain, smooth in zip(by_hand(trace), by_hand(trace, 0.2), strict=True)]
     assert total.tolist() == pytest.approx(both if started else by_hand(trace), abs=1e-10)
 
 
 def test_parts_are_named_and_unweighted() -> None:
     trace = a_trace()
-    total, parts = Objective([part(0.0, weight=0.5)])(trace, a_batch(), update=1)
+    total, parts = weighed([part(0.0, weight=0.5)], trace)
     assert list(parts) == ["cross-entropy"]
     assert parts["cross-entropy"].tolist() == pytest.approx(by_hand(trace), abs=1e-10)
     assert total.tolist() == pytest.approx([0.5 * one for one in by_hand(trace)], abs=1e-10)
 
 
 def test_nothing_has_started_yet() -> None:
-    total, parts = Objective([part(0.0, start=5)])(a_trace(), a_batch(), update=4)
+    total, parts = weighed([part(0.0, start=5)], a_trace(), update=4)
     assert total.tolist() == [0.0, 0.0, 0.0]
     assert parts == {}
 

@@ -27,7 +27,7 @@ _LAST_READING: ContextVar[bool] = ContextVar("last reading", default=False)
 
 @contextmanager
 def last_reading() -> Iterator[None]:
-    """In the block a backward pass may write the gradient of a trace's logits where these are: nobody reads them again.
+    """Of a loss computed in the block, the backward pass may write the gradient of the logits where these are.
 
     They are the largest tensor of most trainings. Autograd itself refuses to go on if anybody else needs them still.
     """
@@ -70,14 +70,14 @@ class _CrossEntropy(torch.autograd.Function):
         if smoothing:
             loss_N -= smoothing * logit_NV.mean(dim=1, dtype=loss_N.dtype)
         ctx.save_for_backward(logit_NV, target_N, norm_N)
-        ctx.smoothing = smoothing
+        ctx.smoothing, ctx.in_place = smoothing, _LAST_READING.get()  # asked here: backward may be of another thread
         return loss_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None]:
         logit_NV, target_N, norm_N = ctx.saved_tensors
-        grad_NV = logit_NV.detach() if _LAST_READING.get() else torch.empty_like(logit_NV)
+        grad_NV = logit_NV.detach() if ctx.in_place else torch.empty_like(logit_NV)
         rows, even = _rows(logit_NV), ctx.smoothing / logit_NV.shape[1]
         if native.usable(logit_NV, grad_N):
             given = logit_NV, norm_N, grad_N.contiguous(), torch.tensor([even])
