@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pydantic
@@ -263,7 +264,9 @@ def test_on_soft_attention_nothing_is_reinforced() -> None:
     for chosen in (parts[:1], parts):
         memory = model.encode(batch.source_BS, batch.source_valid_BS)
         trace, _ = model.decode(batch.input_BT, memory, model.start(memory))
-        total, _ = Objective(chosen)(trace, batch, 1, lambda: model.predict(batch.input_BT, memory))  # noqa: B023
+        objective = Objective(chosen)
+        compare = partial(model.predict, batch.input_BT, memory)
+        total, _ = objective(trace, batch, objective.started(1), compare)
         gradients.append(torch.autograd.grad(total.sum(), list(model.parameters())))
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
