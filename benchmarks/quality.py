@@ -11,6 +11,7 @@ import math
 import os
 import subprocess
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,22 @@ from nmt.vocabulary import Vocabulary, WordVocabulary
 TEST = "test"  # the test set's name within the text that JoeyNMT reads
 DIFFERENT = """\
 JoeyNMT draws its batches without regard to length, as many sentences each as make our number of updates an epoch; it
-trains in float32, keeps the checkpoint of its best greedy BLEU of pieces on the whole development set, and normalises
-lengths by its own formula (`beam_alpha: 1.0`). Its recurrent decoder is torch's GRU with input feeding, whose learning
+trains in float32, keeps the checkpoint of its best greedy BLEU of pieces on the sentences that ours is judged by, and
+normalises lengths by its own formula (`beam_alpha: 1.0`). Its recurrent decoder is torch's GRU with input feeding, whose learning
 rate is constant."""
 
 
-def export(directory: Path, corpus: Corpus, vocabularies: Vocabularies, test: TextPair) -> None:
-    """Write the pieces of train, dev and test, a sentence a line, and each side's vocabulary, a piece a line."""
+def export(
+    directory: Path, corpus: Corpus, vocabularies: Vocabularies, test: TextPair, judged: int | None = None
+) -> None:
+    """Write the pieces of train, dev and test, a sentence a line, and each side's vocabulary, a piece a line.
+
+    Of dev the first ``judged`` sentences; None: all."""
     for side, vocabulary in zip(SIDES, vocabularies, strict=True):
         write_lines(words_file(directory, side), vocabulary.pieces(range(SPECIAL, len(vocabulary))))
         for part, pair in (("train", corpus.train), ("dev", corpus.dev), (TEST, test)):
-            pieces = (" ".join(vocabulary.pieces(vocabulary.encode(line))) for line in read_lines(getattr(pair, side)))
+            lines = islice(read_lines(getattr(pair, side)), judged if part == "dev" else None)
+            pieces = (" ".join(vocabulary.pieces(vocabulary.encode(line))) for line in lines)
             write_lines(text_file(directory, part, side), pieces)
 
 
@@ -154,8 +160,8 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
     if not found.exists():
         directory.mkdir(parents=True, exist_ok=True)
         say("writing the pieces")
-        export(directory, corpus, vocabularies, test)
         settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        export(directory, corpus, vocabularies, test, settings["training"]["validation"]["sentences"])
         asked = configuration(directory, settings, updates, epochs)
         write_lines(directory / "joeynmt.yaml", yaml.safe_dump(asked).splitlines())
         say("JoeyNMT trains")
@@ -180,10 +186,14 @@ def text_of(line: str, vocabulary: Vocabulary) -> str:
 
 
 def train(python: Path, directory: Path, threads: int) -> None:
-    """JoeyNMT's own commands, its log beside its configuration."""
+    """JoeyNMT's training and test, its log beside its configuration; what was interrupted goes on."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
-    steps = (["train", "--skip-test"], ["test", "--output-path", str(directory / "translations")])
-    with (directory / "joeynmt.log").open("w") as log:
-        for command, *options in steps:
-            asked = [str(python), "-m", "joeynmt", command, str(directory / "joeynmt.yaml"), *options]
-            subprocess.run(asked, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    asked = str(directory / "joeynmt.yaml")
+    steps = (
+        ["benchmarks.joeynmt_training", asked],
+        ["joeynmt", "test", asked, "--output-path", str(directory / "translations")],
+    )
+    with (directory / "joeynmt.log").open("a") as log:
+        for step in steps:
+            command = [str(python), "-m", *step]
+            subprocess.run(command, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
