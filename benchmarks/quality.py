@@ -34,8 +34,8 @@ TEST = "test"  # the test set's name within the text that JoeyNMT reads
 DIFFERENT = """\
 JoeyNMT draws its batches without regard to length, as many sentences each as make our number of updates an epoch; it
 trains in float32, keeps the checkpoint of its best greedy BLEU of pieces on the sentences that ours is judged by, and
-normalises lengths by its own formula (`beam_alpha: 1.0`). Its recurrent decoder is torch's GRU with input feeding, whose learning
-rate is constant."""
+normalises lengths by its own formula (`beam_alpha: 1.0`). Its recurrent decoder is torch's GRU with input feeding; the
+learning rate of that is constant."""
 
 
 def export(

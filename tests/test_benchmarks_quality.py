@@ -43,6 +43,12 @@ def test_pieces_come_back_as_the_text(kind: str, tmp_path: Path) -> None:
         assert [text_of(line, known) for line in written] == LINES
         assert {piece for line in written for piece in line.split()} <= set(read_lines(tmp_path / "words.target"))
     assert len(list(read_lines(tmp_path / "words.source"))) == len(known) - 4
+    export(tmp_path, corpus, (known, known), pair, judged=1)
+    assert [len(list(read_lines(tmp_path / f"{part}.source"))) for part in ("train", "dev", "test")] == [
+        len(LINES),
+        1,
+        len(LINES),
+    ]
 
 
 @pytest.mark.parametrize("name", ["de-en-multi30k-rnnsearch", "de-en-multi30k-transformer"])
