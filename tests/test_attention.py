@@ -27,7 +27,7 @@ def test_bahdanau_equals_its_equation(size: int | None) -> None:
 
 @pytest.mark.parametrize("kind", ATTENTIONS)
 def test_gradients_are_those_of_finite_differences(kind: str) -> None:
-    heads = {"heads": 2} if kind == "multi-head" else {}
+    heads = {"heads": Q} if kind == "multi-head" else {}
     chosen = choice(ATTENTIONS).validate({"kind": kind, **heads})
     query_size = E if kind == "dot" else Q
     attention = chosen.build(ATTENTIONS, query_size, E).double().eval()

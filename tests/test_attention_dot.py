@@ -90,12 +90,12 @@ def test_the_centre_of_local_p_by_hand() -> None:
     assert glance.weight_BTS[1, 0].tolist() == pytest.approx([0, 0, *wanted], abs=1e-12)
 
 
-@pytest.mark.parametrize(("heads", "size"), [(1, None), (2, None), (3, 9)])
+@pytest.mark.parametrize(("heads", "size"), [(1, None), (5, None), (3, 9)])
 def test_heads_equal_their_equation(heads: int, size: int | None) -> None:
     attention = spread(MultiHead(Q, E, heads=heads, size=size))
     w_q, w_k, w_v, w_o = weights(attention.query, attention.key, attention.value, attention.output)
-    assert attention.context_size == len(w_o) == (size or E)
-    k = (size or E) // heads
+    assert attention.context_size == len(w_o) == (size or Q)
+    k = (size or Q) // heads
 
     def reference(s: Vector, source: Matrix, valid: list[bool]) -> Look:
         joined, told = [], [0.0] * len(source)
@@ -111,5 +111,5 @@ def test_heads_equal_their_equation(heads: int, size: int | None) -> None:
 
 
 def test_heads_share_the_size_evenly() -> None:
-    with pytest.raises(ValueError, match="4 heads cannot share the size 6 evenly"):
+    with pytest.raises(ValueError, match="4 heads cannot share the size 5 evenly"):
         MultiHead(Q, E, heads=4)

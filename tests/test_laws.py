@@ -145,7 +145,7 @@ def spread(module: Any) -> Any:
 
 # ---------------------------------------------------------------------------------------------------- attentions
 
-Q, E = 3, 4
+Q, E = 8, 4
 # Sources of 5, 3, 2 and 1 positions: no padding, on the right, on the left, on both sides.
 VALID = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 0]]).bool()
 B, S = VALID.shape
@@ -340,7 +340,7 @@ def mixed() -> Iterator[Mapping[str, Any]]:
     def sides(name: str, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"name": f"mixed {name}", "kind": "mixed", "encoder": encoder, "decoder": decoder}
 
-    reads_at_once, over_it = {**TRANSFORMER, "layers": 2}, {**RECURRENT, "hidden": 5}
+    reads_at_once, over_it = {**TRANSFORMER, "layers": 2}, {**RECURRENT, "hidden": 8}
     for kind, chosen in EVERY_ATTENTION.items():
         if kind not in ATTENTIONS:
             continue

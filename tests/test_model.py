@@ -171,7 +171,7 @@ def test_one_embedding_for_two_vocabularies_is_refused() -> None:
     ("attention", "sentence"),
     [
         ("dot", "a dot product needs queries and memory of one size, not 4 and 8; choose"),
-        ("{kind: multi-head, heads: 3}", "3 heads cannot share the size 8 evenly; choose"),
+        ("{kind: multi-head, heads: 3}", "3 heads cannot share the size 4 evenly; choose"),
         ("{kind: hard, inner: gatt}", "hard attention chooses among the vectors that its inner attention sums up"),
     ],
 )
