@@ -125,3 +125,18 @@ def test_coverage_pushes_attention_on_by_hand() -> None:
     assert shares[0] == pytest.approx(first, abs=1e-12)
     assert shares[1] == pytest.approx(sigmoid(4 * math.tanh(1 - first) - 4 * math.tanh(first - 1)), abs=1e-12)
     assert state.flatten().tolist() == pytest.approx([sum(shares), 2 - sum(shares)], abs=1e-12)
+
+
+def test_a_fertility_too_small_for_a_number_makes_nothing_of_padding() -> None:
+    """σ of what stands at padding may be 0; what has not been looked at has been covered by nothing all the same."""
+    attention = LinguisticCoverage(Q, E)
+    assert attention.fertility is not None
+    torch.nn.init.constant_(attention.fertility.weight, -1.0)
+    valid_BS = torch.tensor([[True, True, False]])
+    value_BSE = torch.zeros(1, 3, E).masked_fill(~valid_BS.unsqueeze(-1), 1e3).requires_grad_()
+    keys = attention.precompute(Memory(value_BSE, valid_BS))
+    glance, state = attention.step(torch.ones(1, 2, Q), keys, attention.start(valid_BS))
+    assert [state[0, 2, 0].item(), *glance.weight_BTS[0, :, 2].tolist()] == [0.0, 0.0, 0.0]
+    glance.context_BTE.sum().backward()
+    gradients = [value_BSE.grad, *(one.grad for one in attention.parameters() if one.grad is not None)]
+    assert all(one is not None and bool(one.isfinite().all()) for one in gradients)

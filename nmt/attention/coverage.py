@@ -84,7 +84,9 @@ class LinguisticCoverage(Coverage):
     def source(self, value_BSE: Tensor) -> Tensor:
         if self.fertility is None:
             return torch.ones_like(value_BSE[..., :1])
-        return self.maximum * torch.sigmoid(self.fertility(value_BSE))
+        share_BS1 = torch.sigmoid(self.fertility(value_BSE))
+        # Where σ is too small for a number of its precision, as it may be of what stands at padding, 0 / 0 is none.
+        return self.maximum * share_BS1.clamp(min=torch.finfo(share_BS1.dtype).tiny)
 
     def fertilities(self, keys: CoverageKeys, valid_BS: Tensor) -> Tensor:
         return keys.source_BSU[..., 0]
