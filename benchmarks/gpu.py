@@ -122,15 +122,15 @@ def measure(
             answers, plain = turns.answers.get(name + way, [])[1:], turns.answers.get(RNNSEARCH + way, [])[1:]
             if not answers:
                 continue
-            counted = floor.ours(sizes, attention)
+            products = floor.ours(sizes, attention)
             counts = Counts(*(sum(one[field] for one in answers) for field in Counts._fields))
-            rate = floor.operations(counted, counts) / sum(one["seconds"] for one in answers)
+            rate = floor.operations(products, counts) / sum(one["seconds"] for one in answers)
             rows.append(
                 [
                     f"{SYSTEMS[name].what}{way}, {batch}",
                     sorted(speeds(answers, "target"))[len(answers) // 2],
                     ratio(speeds(answers, "target"), speeds(plain, "target")) if plain else None,
-                    floor.megaflop_a_token(counted, counts),
+                    floor.megaflop_a_token(products, counts),
                     rate / GIGA / 1000,
                     rate / fastest,
                 ]

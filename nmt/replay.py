@@ -91,7 +91,8 @@ class Replayed:
             parameter.grad = torch.zeros_like(parameter)
         self._gradients = [parameter.grad for parameter in self._parameters]
         self._compute, self._recorder = compute, recorder
-        self._recorded: dict[Hashable, _Recorded | None] = {}  # None: seen, not recorded
+        self._seen: set[Hashable] = set()
+        self._recorded: dict[Hashable, _Recorded] = {}
 
     def __call__(self, batch: Batch, tokens: Tensor, key: Hashable) -> Figures:
         """The figures, to be read before the next call, which may write over them.
@@ -102,13 +103,11 @@ class Replayed:
             raise RuntimeError("a gradient has been replaced, and recordings would add to the one before")
         shape = (*(part.shape for part in batch), key)
         if shape not in self._recorded:
-            self._recorded[shape] = None
-            return self._recorder.warm(lambda: self._compute(batch, tokens, key))
-        found = self._recorded[shape]
-        if found is None:
-            if sum(one is not None for one in self._recorded.values()) >= MOST:
+            if shape not in self._seen or len(self._recorded) >= MOST:
+                self._seen.add(shape)
                 return self._recorder.warm(lambda: self._compute(batch, tokens, key))
-            found = self._recorded[shape] = self._record(batch, tokens, key)
+            self._recorded[shape] = self._record(batch, tokens, key)
+        found = self._recorded[shape]
         for mine, given in zip((*found.batch, found.tokens), (*batch, tokens), strict=True):
             mine.copy_(given)
         found.again()
