@@ -200,7 +200,11 @@ def _along(study: Study, section: Section, column: Column) -> Figure | None:
     points: dict[str, list[tuple[float, Number]]] = {}
     for line in section.lines:
         if (number := line.numbers.get(column.name)) is not None:
-            others = ", ".join(value for at, value in enumerate(line.cell.values) if at != place)
+            others = ", ".join(
+                f"{axis} {value}" if is_number(value) else value  # which "0.2" does not say by itself
+                for axis, value in zip(axes, line.cell.values, strict=True)
+                if axis != study.axis
+            )
             name = line.cell.values[place]
             points.setdefault(others, []).append((float(name) if numeric else float(names.index(name)), number))
     if max(map(len, points.values()), default=0) < 2:

@@ -167,6 +167,14 @@ def test_the_table_of_floors_has_each_name_once() -> None:
     assert sum(len(names.split()) for names in FLOORS.values()) == len(FLOOR)
 
 
+def test_the_readme_says_what_every_file_is() -> None:
+    table = (PACKAGE.parent / "README.md").read_text(encoding="utf-8").split("## What every file is")[1]
+    named = table.replace("`nmt/", "`")  # the first file of a row stands with its directory
+    files = [path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    packages = [f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")]
+    assert [name for name in (*files, *packages) if f"`{name}`" not in named] == []
+
+
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_starts_without_torch(name: str) -> None:
     loaded = f"import sys, {name}; print(*sorted({{'torch', 'matplotlib'}} & sys.modules.keys()))"

@@ -239,6 +239,7 @@ def test_names_stand_side_by_side_under_their_names(findings: Findings, tmp_path
     for name in findings.study.axes[axis]:
         assert f"<!-- {name} -->" in places[".svg"]  # its label below the axis
         assert re.search(rf"^\| {name} ", below, re.M)
+    assert "<!-- size 8 -->" in places[".svg"]  # a number alone would not say of what it is
     # Marks, and no line from one name to the next.
     assert not re.findall(
         r'<path d="M [^"]*L[^"]*" clip-path[^>]*stroke: #(?:0072b2|d55e00); stroke-width: 1.3; stroke-linecap',
