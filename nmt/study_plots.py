@@ -10,6 +10,7 @@ from nmt.study_analyses import Figure
 # Told apart in grey and by the colour-blind: Okabe and Ito's colours, and marks.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = "osD^vPX*"
+_ASIDE = 0.12  # of the distance between two names
 
 
 def draw_curves(path: Path, figure: Figure) -> None:
@@ -21,13 +22,15 @@ def draw_curves(path: Path, figure: Figure) -> None:
     canvas = Canvas(figsize=(6.4, 4.0))
     axes = canvas.add_subplot()
     for number, curve in enumerate(figure.curves):
+        # Things under one name stand beside each other: equal values do not hide each other.
+        aside = _ASIDE * (number - (len(figure.curves) - 1) / 2) if figure.names else 0.0
         axes.errorbar(
-            curve.x,
+            [x + aside for x in curve.x],
             curve.y,
             yerr=curve.deviation,
             label=curve.name or None,
             color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKS[number // len(_COLOURS) % len(_MARKS)],
+            marker=_MARKS[(number if figure.names else number // len(_COLOURS)) % len(_MARKS)],
             linestyle="" if figure.names else ("-", "--", ":", "-.")[number // len(_COLOURS) % 4],
             markersize=4,
             linewidth=1.3,
