@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from nmt import cli
 from nmt.machine import keep_freed_memory
 
 # Page faults of asking for 64 MB, touching every page and freeing it, fifty times over.
@@ -63,3 +66,10 @@ print(sum(int((product != 0).sum()) for product in products))
 def test_no_thread_computes_with_denormal_numbers(call: str, left: int) -> None:
     done = subprocess.run([sys.executable, "-c", TINY.format(call=call)], capture_output=True, text=True, check=True)
     assert int(done.stdout) == left
+
+
+@pytest.mark.parametrize("command", sorted(Path(cli.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_command_that_computes_settles_first(command: Path) -> None:
+    text = command.read_text(encoding="utf-8")
+    computes = re.search(r"from nmt\.(translator|train|memory_tasks|study_results) import", text) is not None
+    assert computes == ("\n    settle()\n" in text)

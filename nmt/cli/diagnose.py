@@ -15,6 +15,7 @@ from rich.text import Text
 from nmt.cli.common import Command
 from nmt.cli.tables import console
 from nmt.errors import InputError
+from nmt.machine import settle
 from nmt.text import read_parallel
 from nmt.version import VERSION
 
@@ -90,6 +91,7 @@ def main(
     from nmt.diagnostics import diagnose
     from nmt.translator import Translator
 
+    settle()
     own = _own_text(source, target, name)
     # What is wrong with the last run is told before the first is measured.
     translators = [Translator.load(run, device, weights=weights) for run in runs]

@@ -8,6 +8,7 @@ import click
 
 from nmt.cli.common import INTERRUPTED, Command
 from nmt.errors import InputError
+from nmt.machine import settle
 from nmt.recipe import RECIPE_FILE
 from nmt.settings import dump, load
 from nmt.text import write_lines
@@ -23,6 +24,7 @@ def main(task: Path, run: Path) -> None:
     from nmt.memory_tasks import MemoryTask, learn
     from nmt.train import Interrupted
 
+    settle()
     settings = load(task, MemoryTask)
     run.mkdir(parents=True, exist_ok=True)
     with Journal(run) as journal:

@@ -12,6 +12,7 @@ from nmt.alignment import Alignment, Reading, words_of
 from nmt.cli.common import Command
 from nmt.errors import InputError
 from nmt.formats import READERS
+from nmt.machine import settle
 from nmt.metrics import METRICS, Output, build
 from nmt.metrics.reading import is_run, read_run
 from nmt.metrics.tokens import TOKENIZERS
@@ -125,6 +126,7 @@ def _sections(runs: Sequence[str], tests: Sequence[str], reading: Reading, devic
     entries: dict[str, list[Entry]] = {test: [] for test in shared}
     from nmt.translator import Translator
 
+    settle()
     for (run, found), name in zip(outputs.items(), names, strict=True):
         translator = Translator.load(run, device)
         for test in shared:

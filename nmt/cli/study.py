@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from nmt.cli.common import INTERRUPTED, Command
+from nmt.machine import settle
 
 
 @click.command(cls=Command)
@@ -53,6 +54,7 @@ def main(
     def say(sentence: str) -> None:
         console.print(sentence, markup=False)
 
+    settle()
     settings = load_study(study, overrides)
     directory = runs or Path("runs") / study.stem
     wanted = with_threads(all_runs(settings, directory), threads, (os.cpu_count() or 1) // jobs or 1)
