@@ -18,7 +18,7 @@ END = "end"  # the event
 # What decides where and how a run is computed, but not what comes out.
 _HOW = ("device", "threads", "replay", "log_every", "save_minutes", "keep", "pictures")
 # What has come later, and says nothing while it is this: runs from before keep their keys.
-_LATER = {"multiple": 1}
+_LATER = {"multiple": 1, "forget_bias": 0.0}
 
 
 def settings_key(settings: Settings) -> str:
@@ -27,18 +27,17 @@ def settings_key(settings: Settings) -> str:
 
 
 def _essence(settings: Any) -> Any:
-    kept = _matters(settings)
+    kept = {name: value for name, value in settings.items() if name not in _HOW}
     if "training" in kept:
-        kept["training"] = _matters(kept["training"])
-    return kept
+        kept["training"] = {name: value for name, value in kept["training"].items() if name not in _HOW}
+    return _as_before(kept)
 
 
-def _matters(settings: Any) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in _HOW and not (name in _LATER and value == _LATER[name])
-    }
+def _as_before(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        said = {name: value for name, value in settings.items() if name not in _LATER or value != _LATER[name]}
+        return {name: _as_before(value) for name, value in said.items()}
+    return [_as_before(one) for one in settings] if isinstance(settings, list) else settings
 
 
 def facts(trainer: Trainer) -> dict[str, Any]:

@@ -309,6 +309,16 @@ def test_chrono_biases_outlast_the_initialisation_of_a_model(initialisation: str
         assert not candidate_bias_H.any()
 
 
+@pytest.mark.parametrize("dropped", [0.0, 0.5])
+def test_a_forget_bias_outlasts_the_initialisation_of_a_model(dropped: float) -> None:
+    cell, dropout = {"kind": "lstm", "forget_bias": 1.5}, {"state": dropped}
+    settings = RecurrentSettings.model_validate({"hidden": 6, "cell": cell, "decoder_layers": 2, "dropout": dropout})
+    found = [one for one in build_model(settings, 9, 9).modules() if isinstance(one, LSTM)]
+    assert len(found) == 5
+    for one in found:  # i, f, g, o
+        assert (one.input.bias + one.hidden.bias).reshape(4, 6).unique(dim=1).flatten().tolist() == [0, 1.5, 0, 0]
+
+
 # ------------------------------------------------------------------------------------------- layers and residuals
 
 

@@ -61,6 +61,11 @@ def test_the_key_is_of_what_comes_out_alone(tmp_path: Path) -> None:
         "training.validation.by=loss",
     ]
     assert {settings_key(load_recipe(path, [one])) for one in same} == {key}
+    lstm, as_before, other = (
+        settings_key(load_recipe(path, [f"model.cell={cell}"]))
+        for cell in ("lstm", "{kind: lstm, forget_bias: 0}", "{kind: lstm, forget_bias: 1}")
+    )
+    assert lstm == as_before != other
     assert len({settings_key(load_recipe(path, [one])) for one in others} | {key}) == 1 + len(others)
 
 

@@ -19,10 +19,19 @@ from nmt.tree import State
 class LSTM(Unit):
     """Long short-term memory, as ``torch.nn.LSTM``: i, f, o = σ(W x + U h), g = tanh(W x + U h),
     c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh(c'). The state is (h, c); it starts with c = 0.
+
+    ``forget_bias`` is what is added to the bias of f before the first update: 1 has a new cell keep most of c (Gers et
+    al. 2000; Jozefowicz et al. 2015), 0 half of it.
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float = 0.0) -> None:
         super().__init__(input_size, hidden_size, 4, hidden_bias=True)  # i, f, g, o: torch's order
+        self.forget_bias = forget_bias
+        self.initialise()
+
+    def initialise(self) -> None:
+        with torch.no_grad():
+            self.input.bias.chunk(4)[1].add_(self.forget_bias)
 
     @property
     def kernel(self) -> Callable[..., Any] | None:
