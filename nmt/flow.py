@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -51,8 +52,14 @@ class Flow(NamedTuple):
         return torch.stack(means)
 
 
+def without_ends(batch: Batch) -> Batch:
+    """The batch with the ends of its target sentences taken for padding: what is real is words."""
+    return batch._replace(target_valid_BT=F.pad(batch.target_valid_BT[:, 1:], (0, 1)))
+
+
 class LastWord(Loss):
-    """−log p of the last real target position alone: what it owes to each step before is a gradient by distance."""
+    """−log p of the last real target position alone, which is the end of the sentence, or with :func:`without_ends` the
+    last word: what it owes to each step before is a gradient by distance."""
 
     def forward(self, trace: Trace, batch: Batch) -> Tensor:
         last_B1 = batch.target_valid_BT.cumsum(dim=1).argmax(dim=1, keepdim=True)
@@ -131,12 +138,13 @@ def _heard(model: nn.Module) -> Iterator[Steps]:
 
 @contextmanager
 def _layers_heard(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What every layer of a Transformer gave when it ran last, (B, T, D), as long as the block runs."""
+    """What every layer of a Transformer gave when it ran first, (B, T, D), as long as the block runs: what words depend
+    on, where a second time tells of attention alone."""
     given: dict[str, Tensor] = {}
 
     def listen(name: str, layer: nn.Module) -> RemovableHandle:
         def note(module: nn.Module, arguments: Any, output: Any) -> None:
-            given[name] = output if isinstance(output, Tensor) else output[0]
+            given.setdefault(name, output if isinstance(output, Tensor) else output[0])
 
         return layer.register_forward_hook(note)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,7 +92,15 @@ def _opened(run: Path) -> TextIO:
         raise InputError(
             f"{run}: another training is at work in this run; wait for it, or choose another --run"
         ) from None
+    _cut_torn_line(run / LOG_FILE)
     return file
+
+
+def _cut_torn_line(log: Path) -> None:
+    """Remove what was being written when the machine went down: a line without its end."""
+    written = log.read_bytes()
+    if (whole := written.rfind(b"\n") + 1) < len(written):
+        os.truncate(log, whole)
 
 
 def _board(run: Path) -> Any:

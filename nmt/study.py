@@ -23,7 +23,7 @@ from nmt.settings import Choice, FilePath, Override, Settings, choice, load
 from nmt.study_analyses import ANALYSES
 from nmt.yaml_tree import Text
 
-_NAME = re.compile(r"[\w.+=-]+")  # what may be part of a directory's name, anywhere
+_NAME = re.compile(r"(?!\.+$)[\w.+=-]+")  # what may be part of a directory's name, anywhere
 
 
 class Kind(NamedTuple):
@@ -109,6 +109,8 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.kind == "memory" and self.tests is not None:
+            raise ValueError("tests: a study of memory has no test sets of translations")
         if self.along is not None and self.along not in self.grid:
             raise ValueError(f'along: the grid has no axis "{self.along}"; it has {", ".join(self.grid)}')
         for one in self.analyses if self.kind == "memory" else ():

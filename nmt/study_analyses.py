@@ -17,9 +17,9 @@ from pydantic import Field
 
 from nmt.batching import collate
 from nmt.bitext import Bitext
-from nmt.corpus import load_corpus, prepare_corpus
+from nmt.corpus import Corpus, load_corpus, prepare_corpus
 from nmt.cost import cost_by_length
-from nmt.flow import LastWord, gradient_flow
+from nmt.flow import LastWord, gradient_flow, without_ends
 from nmt.journal import LOG_FILE
 from nmt.metrics import build
 from nmt.metrics.base import Output
@@ -42,10 +42,14 @@ class Trained(NamedTuple):
     runs: tuple[Path, ...]
 
 
+def corpus_at(path: Path) -> Corpus:
+    """The corpus that a file names, made or fetched where it is not there yet."""
+    return prepare_corpus(load_corpus(path), path.parent / "downloads", lambda sentence: None)
+
+
 def tokeniser(recipe: Recipe, output: Output) -> str:
     """The tokeniser of metrics for outputs of a recipe's corpus, as its own report has it."""
-    corpus = prepare_corpus(load_corpus(recipe.corpus), recipe.corpus.parent / "downloads", lambda sentence: None)
-    return "none" if corpus.tokenised else choose((output.references or [output.hypotheses or ()])[0])
+    return "none" if corpus_at(recipe.corpus).tokenised else choose((output.references or [output.hypotheses or ()])[0])
 
 
 class Curve(NamedTuple):
@@ -93,8 +97,8 @@ class Analysis:
 
 class MetricByLength(Analysis):
     """A metric over the sentences whose source has from one edge to less than the next words (at spaces), for every
-    test set. Lengths at which a test set has fewer than ten sentences are left out, and so is one of a single
-    length."""
+    test set. Lengths at which a test set has fewer than ten sentences are left out, sentences of fewer words than the
+    first edge or as many as the last, and a test set of a single length."""
 
     FEWEST = 10
 
@@ -134,7 +138,8 @@ class MetricByLength(Analysis):
 class GradientByDistance(Analysis):
     """How much the last word of a translation depends on the decoder's states before: the norm of
     ∂ −log p(y_T) / ∂ h_{T−k} by k, relative to that at k = 0, of the first run of every cell, over the ``sentences``
-    longest of the development set. h is the state of the decoder's first cell, or what its lowest layer gives."""
+    longest of the development set. y_T is the word before the end of the sentence; h is the state that the lowest layer
+    of a recurrent decoder hands to the next step, or what the lowest layer of a Transformer gives."""
 
     def __init__(self, *, sentences: Count = 50) -> None:
         self.sentences = sentences
@@ -154,7 +159,7 @@ class GradientByDistance(Analysis):
         assert isinstance(model, EncoderDecoder)
         dev = prepare(system.settings, lambda sentence: None).dev
         numbers = np.argsort(-dev.target_lengths, kind="stable")[: self.sentences]
-        batch = _gathered(dev, numbers).to(next(model.parameters()).device)
+        batch = without_ends(_gathered(dev, numbers)).to(next(model.parameters()).device)
         flows = gradient_flow(model, batch, LastWord())
         flow = next(one for name, one in flows.items() if name.startswith("decoder."))
         norm_K = flow.mean_by_distance_K().double().cpu()

@@ -17,9 +17,10 @@ from nmt.metrics.comparison import System, compare
 from nmt.metrics.reading import read_run
 from nmt.settings import plain
 from nmt.study import Cell, Run, Study, cells
-from nmt.study_analyses import ANALYSES, Analysis, Curve, Figure, Trained, tokeniser
+from nmt.study_analyses import ANALYSES, Analysis, Curve, Figure, Trained, corpus_at, tokeniser
 from nmt.study_runs import end_of, failure_of
 from nmt.text import written_whole
+from nmt.version import VERSION
 
 MIB = 2**20
 
@@ -74,6 +75,28 @@ class Findings(NamedTuple):
     unfinished: tuple[str, ...]  # a sentence for each run that is missing or failed
 
 
+def check(study: Study, runs: Sequence[Run]) -> None:
+    """Raises ``InputError`` for a test set that no run will have and a number to be drawn that no table will have:
+    before anything is trained."""
+    numbers = [column.name for _, column, _ in _facts_of(study)]
+    if study.kind == "translation":
+        numbers += [column for name in study.metrics for column in build(name).columns]
+    _known("drawn", "number", study.drawn or (), numbers)
+    if study.tests:
+        corpora = {run.settings.corpus for run in runs}
+        _known("tests", "test set", study.tests, sorted({test for path in corpora for test in corpus_at(path).tests}))
+
+
+def _known(key: str, kind: str, names: Sequence[str], there: Sequence[str]) -> None:
+    for name in names:
+        if name not in there:
+            raise InputError(f'{key}: there is no {kind} "{name}"; there are {", ".join(there)}')
+
+
+def _facts_of(study: Study) -> tuple[tuple[str, Column, float], ...]:
+    return (MEMORY if study.kind == "memory" else ()) + FACTS
+
+
 def collect(name: str, study: Study, runs: Sequence[Run], cache: Path, say: Callable[[str], None]) -> Findings:
     """Read what is finished. Figures, which may take a while, are kept in ``cache`` by what they were made from.
 
@@ -88,12 +111,12 @@ def collect(name: str, study: Study, runs: Sequence[Run], cache: Path, say: Call
         for run in runs
         if str(run) not in ends
     ]
-    figures = list(_figures(study, finished, cache, say))
+    figures = list(_figures(study, finished, ends, cache, say))
     return Findings(name, study, tuple(sections), tuple(figures), tuple(unfinished))
 
 
 def _facts(study: Study, finished: Mapping[str, list[Run]], ends: Mapping[str, dict[str, Any]]) -> Section:
-    wanted = (MEMORY if study.kind == "memory" else ()) + FACTS
+    wanted = _facts_of(study)
     lines, seen = [], set()
     for cell in cells(study):
         found = [ends[str(run)] for run in finished[cell.name]]
@@ -166,15 +189,19 @@ def _notes(study: Study, found: Any, comparable: bool) -> Iterator[str]:
 
 
 def _figures(
-    study: Study, finished: Mapping[str, list[Run]], cache: Path, say: Callable[[str], None]
+    study: Study,
+    finished: Mapping[str, list[Run]],
+    ends: Mapping[str, dict[str, Any]],
+    cache: Path,
+    say: Callable[[str], None],
 ) -> Iterator[Figure]:
     there = {name: runs for name, runs in finished.items() if runs}
     systems = [Trained(name, runs[0].settings, tuple(run.directory for run in runs)) for name, runs in there.items()]
     for chosen in study.analyses if systems else ():
         analysis: Analysis = chosen.build(ANALYSES)
-        key = key_of(
-            analysis=plain(chosen), runs=[[run.key for run in runs] for runs in there.values()], names=[*there]
-        )
+        # All that it may depend on: the settings, those of the device among them, and which trainings they were.
+        made_from = [[(plain(run.settings), ends[str(run)]) for run in runs] for runs in there.values()]
+        key = key_of(analysis=plain(chosen), runs=made_from, names=[*there], version=VERSION)
         place = cache / f"{chosen.kind}-{key[:16]}.json"
         if not place.exists():
             say(f"{chosen.kind} of {len(systems)} cells")

@@ -139,10 +139,9 @@ def _tsv(findings: Findings) -> Iterator[str]:
                 yield "\t".join("" if field is None else str(field) for field in fields)
     for figure in findings.figures:
         for curve in figure.curves:
-            for x, y in zip(curve.x, curve.y, strict=True):
-                yield "\t".join(
-                    (figure.name, curve.name, f"{figure.x}={figure.told(x)}", "", figure.y, str(y), *[""] * 5)
-                )
+            for x, y, deviation in zip(curve.x, curve.y, curve.deviation or [""] * len(curve.x), strict=True):
+                place = f"{figure.x}={figure.told(x)}"
+                yield "\t".join((figure.name, curve.name, place, "", figure.y, str(y), str(deviation), *[""] * 4))
 
 
 def _html(findings: Findings, plots: Sequence[tuple[Figure, Path]]) -> Iterator[str]:

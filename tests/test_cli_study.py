@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from runs import write_project
+from torch import Tensor
 
+from nmt.batching import collate
 from nmt.cli.study import main
+from nmt.cost import cost_by_length
+from nmt.preparation import prepare
+from nmt.recipe import load_recipe
+from nmt.translator import Translator
 
 STUDY = """\
 recipe: small.yaml
@@ -59,6 +67,38 @@ def test_one_command_trains_and_tells(finished: tuple[Path, Result]) -> None:
     assert "2 runs: 0 finished, 2 missing" in result.stderr
 
 
+def figure(path: Path, name: str) -> list[float]:
+    """What the study's table says of one of its figures."""
+    lines = [line.split("\t") for line in (path.parent / "out" / "study.tsv").read_text().split("\n")]
+    return [float(line[5]) for line in lines if line[0] == name]
+
+
+def test_the_gradient_of_the_last_word_by_distance(finished: tuple[Path, Result]) -> None:
+    run = finished[0].parent / "runs" / "gru" / "seed-1"
+    model, dev = Translator.load(run).model.eval(), prepare(load_recipe(run / "recipe.yaml"), print).dev
+    norms: dict[int, list[float]] = {}
+    for number in sorted(range(len(dev)), key=lambda n: -dev.target_lengths[n])[:3]:
+        words = dev.target(number)
+        batch = collate([dev.source(number)], [words], [0])
+        heard: list[Tensor] = []
+        cell = model.get_submodule("decoder.wiring.cells.cells.0")  # its state is what the next step begins with
+        handle = cell.register_forward_hook(lambda module, arguments, update, heard=heard: heard.append(update.state))
+        logit_BTV = model(batch.source_BS, batch.source_valid_BS, batch.input_BT).logit_BTV
+        handle.remove()
+        last = len(words) - 1  # the end of the sentence comes after it
+        log = torch.log_softmax(logit_BTV[0, last], dim=-1)[words[last]]
+        for t, gradient in enumerate(torch.autograd.grad(log, heard[: last + 1])):
+            norms.setdefault(last - t, []).append(float(gradient.norm()))
+    means = [statistics.fmean(norms[distance]) for distance in sorted(norms)]
+    assert figure(finished[0], "gradient-by-distance") == pytest.approx([one / means[0] for one in means], rel=1e-4)
+
+
+def test_the_cost_by_length(finished: tuple[Path, Result]) -> None:
+    recipe = load_recipe(finished[0].parent / "runs" / "gru" / "seed-1" / "recipe.yaml")
+    wanted = [one / 2**20 for one in cost_by_length(recipe, [3, 6]).memory]
+    assert figure(finished[0], "memory-by-length") == pytest.approx(wanted)
+
+
 def test_the_table_alone(finished: tuple[Path, Result]) -> None:
     path, first = finished
     result = study(path, "--runs", path.parent / "runs", "--table")
@@ -100,7 +140,7 @@ def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "gru seed 1: interrupted" in err
-    assert "gru seed 1: not finished" in out
+    assert (out, "--table tells of what is finished" in err) == ("", True)
     (checkpoint,) = sorted(log.parent.glob("checkpoints/update-*"))[-1:]
     update = int(checkpoint.name.rpartition("-")[2])
     result = study(

@@ -9,6 +9,7 @@ import pytest
 from runs import Trained, prepared, write_project
 
 from nmt.ending import facts, last_end, settings_key
+from nmt.journal import Journal
 from nmt.recipe import load_recipe
 from nmt.text import read_lines, write_lines
 
@@ -78,3 +79,13 @@ def test_the_last_line_decides(tmp_path: Path) -> None:
     assert last_end(tmp_path) is None
     write_lines(tmp_path / "log.jsonl", [json.dumps(end)[:-4]])
     assert last_end(tmp_path) is None
+
+
+def test_a_line_that_a_power_cut_left_unfinished_is_cut_off(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    for whole in ("", '{"event": "train", "update": 1}\n'):
+        log.write_text(whole + '{"event": "tr')
+        with Journal(tmp_path) as journal:
+            journal.record("resume", 1, {})
+        assert log.read_text().startswith(whole)
+        assert [json.loads(line)["event"] for line in log.read_text().split("\n")[:-1]][-1] == "resume"

@@ -11,7 +11,7 @@ from torch import Tensor
 from nmt.batching import collate
 from nmt.cells import CELLS, LSTM, StateDropout, Unit, Update
 from nmt.decoder import WIRINGS
-from nmt.flow import Flow, LastWord, gate_statistics, gradient_flow
+from nmt.flow import Flow, LastWord, gate_statistics, gradient_flow, without_ends
 from nmt.losses.coverage import DoublyStochastic
 from nmt.losses.likelihood import CrossEntropy
 from nmt.model import EncoderDecoder, RecurrentSettings, build_model
@@ -137,6 +137,29 @@ def test_the_last_word_alone() -> None:
     flow = gradient_flow(model, BATCH, LastWord())["decoder.wiring.first.cells.0"]
     assert bool(flow.norm_BT[flow.valid_BT].all())
     assert not flow.norm_BT[~flow.valid_BT].any()
+
+
+def test_without_ends_the_last_word_is_a_word() -> None:
+    model, words = a_model(), without_ends(BATCH)
+    assert words.target_valid_BT.tolist() == [[True, True, False, False], [True, True, True, False]]
+    trace = model(words.source_BS, words.source_valid_BS, words.input_BT)
+    log_BTV = torch.log_softmax(trace.logit_BTV, dim=-1)
+    torch.testing.assert_close(LastWord()(trace, words), -torch.stack([log_BTV[0, 1, 5], log_BTV[1, 2, 8]]))
+    flow = gradient_flow(model, words, LastWord())["decoder.wiring.first.cells.0"]
+    assert torch.equal(flow.norm_BT > 0, flow.valid_BT)
+
+
+def test_a_second_look_at_whole_targets_is_no_flow() -> None:
+    settings = {"embedding": 4, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
+    flows = []
+    for context in ("before", "whole"):
+        torch.manual_seed(3)
+        shown = {**settings, "shown": {"context": context}}
+        model = build_model(TransformerSettings.model_validate(shown), 9, 9).double().eval()
+        flows.append(gradient_flow(model, BATCH))
+    for name, flow in flows[0].items():
+        assert flow.norm_BT.any()
+        torch.testing.assert_close(flows[1][name].norm_BT, flow.norm_BT)
 
 
 def test_means_by_distance_are_those_of_a_plain_loop() -> None:

@@ -116,6 +116,7 @@ MISTAKES = {
         ("    gru: []\n    lstm: [model.cell=lstm]\n", "    {}\n"),
         ['the axis "cell" has no value'],
     ),
+    "a name that leads out of the study": (("gru:", "..:"), ['".." becomes part of a file\'s name']),
     "a name that is no name": (("gru:", "a/b:"), ['"a/b" becomes part of a file\'s name']),
     "a metric that does not exist": (("seeds", "metrics: [bleuu]\nseeds"), ["did you mean bleu?"]),
     "an axis that is not there": (
@@ -131,6 +132,7 @@ MISTAKES = {
         ("seeds", "analyses: [{kind: cost-by-length, length: [3]}]\nseeds"),
         ['analyses.0.length: unknown key; did you mean "lengths"?'],
     ),
+    "a test set of cells": (("recipe", "kind: memory\ntests: [test]\nrecipe"), ["a study of memory has no test sets"]),
     "an analysis of translations for cells": (
         ("recipe", "kind: memory\nanalyses: [cost-by-length]\nrecipe"),
         ["cost-by-length reads translations"],

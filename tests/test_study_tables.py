@@ -17,7 +17,7 @@ from runs import quiet, write_project
 from nmt.errors import InputError
 from nmt.study import Run, Study, is_number, load_study, runs
 from nmt.study_analyses import Curve, Figure
-from nmt.study_results import Findings, collect
+from nmt.study_results import Findings, check, collect
 from nmt.study_tables import TSV_HEADER, write_findings
 from nmt.text import write_lines
 
@@ -278,6 +278,58 @@ def test_figures_are_made_once(hand: Hand, tmp_path: Path) -> None:
         assert figure.curves[2].y[place] == pytest.approx(statistics.fmean(scores))
         assert figure.curves[2].deviation is not None
         assert figure.curves[2].deviation[place] == pytest.approx(statistics.stdev(scores))
+
+
+def test_a_figure_of_what_was_trained_again_is_made_again(tmp_path: Path) -> None:
+    hand = Hand(tmp_path)
+    asked = load_study(
+        tmp_path / "study.yaml", ["analyses=[training-curve]", "only={cell: [rnn], size: [8]}", "seeds=[1]"]
+    )
+    log = next(run for run in hand.runs if str(run) == "rnn_8 seed 1").directory / "log.jsonl"
+    end, losses = json.loads(log.read_text()), []
+    for seconds in (60.0, 90.0):
+        loss = {"event": "train", "update": 1, "loss": seconds}
+        write_lines(log, [json.dumps(loss), json.dumps(end | {"seconds": seconds})])
+        findings = collect("study", asked, runs(asked, hand.runs[0].directory.parent.parent), tmp_path / "kept", quiet)
+        losses += [one.y for one in findings.figures[0].curves]
+    assert losses == [(60.0,), (90.0,)]
+
+
+def test_a_training_curve_is_the_mean_over_the_seeds_of_what_the_logs_say(tmp_path: Path) -> None:
+    hand = Hand(tmp_path)
+    for seed, values in ((1, [(100, 5.0), (200, 4.0), (200, 3.0), (300, 2.0)]), (2, [(100, 7.0), (200, 4.0)])):
+        log = next(run for run in hand.runs if (run.cell.name, run.seed) == ("gru_8", seed)).directory / "log.jsonl"
+        end = log.read_text().rstrip("\n")
+        lines = [{"event": "train", "update": update, "loss": loss} for update, loss in values]
+        write_lines(log, [*map(json.dumps, [*lines, {"event": "validation", "update": 100, "loss": 1.0}]), end])
+    asked = load_study(tmp_path / "study.yaml", ["analyses=[training-curve]"])
+    study = hand.study.model_copy(update={"analyses": asked.analyses})
+    findings = collect("study", study, hand.runs, tmp_path / "analyses", quiet)
+    curve = findings.figures[0].curves[0]
+    # Done again after a crash, update 200 counts as it was the last time; 300 one seed alone has seen.
+    assert (curve.x, curve.y) == ((100.0, 200.0), (6.0, 3.5))
+    deviations = (statistics.stdev([5, 7]), statistics.stdev([3, 4]))
+    assert curve.deviation == pytest.approx(deviations)
+    told = [line.split("\t") for line in written_tsv(findings, tmp_path) if line.startswith("train-loss\tgru_8\t")]
+    assert [(float(fields[5]), float(fields[6])) for fields in told] == [(6.0, deviations[0]), (3.5, deviations[1])]
+
+
+def written_tsv(findings: Findings, directory: Path) -> list[str]:
+    return next(one for one in write_findings(findings, directory) if one.suffix == ".tsv").read_text().split("\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("tests=[heldout]", 'tests: there is no test set "heldout"; there are held-out'),
+        ("drawn=[bleu]", 'drawn: there is no number "bleu"; there are parameters, tokens/s, .*, BLEU, 1-GRR'),
+    ],
+)
+def test_what_no_table_will_have_is_refused_before_the_training(hand: Hand, asked: str, sentence: str) -> None:
+    study = load_study(hand.directory / "study.yaml", [asked])
+    with pytest.raises(InputError, match=sentence):
+        check(study, hand.runs)
+    check(load_study(hand.directory / "study.yaml", ["tests=[held-out]", "drawn=[BLEU, minutes]"]), hand.runs)
 
 
 def test_a_single_length_is_no_figure(hand: Hand, tmp_path: Path) -> None:

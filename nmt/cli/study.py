@@ -45,7 +45,7 @@ def main(
     """
     from nmt.study import load_study
     from nmt.study import runs as all_runs
-    from nmt.study_results import collect
+    from nmt.study_results import check, collect
     from nmt.study_runs import missing, train_missing, with_threads
     from nmt.study_tables import markdown_section, write_findings
 
@@ -59,6 +59,7 @@ def main(
     directory = runs or Path("runs") / study.stem
     wanted = with_threads(all_runs(settings, directory), threads, (os.cpu_count() or 1) // jobs or 1)
     left = missing(wanted)
+    check(settings, wanted)
     say(f"{len(wanted)} runs: {len(wanted) - len(left)} finished, {len(left)} missing")
     if dry_run:
         from nmt.study_forecast import forecast
@@ -66,7 +67,9 @@ def main(
         for line in forecast(wanted, left, jobs, say):
             click.echo(line)
         return
-    asked = bool(left) and not table and train_missing(settings, wanted, jobs, say)
+    if left and not table and train_missing(settings, wanted, jobs, say):
+        say("--table tells of what is finished")
+        raise SystemExit(INTERRUPTED)
     findings = collect(study.stem, settings, wanted, directory / "analyses", say)
     places = write_findings(findings, out or directory)
     click.echo(
@@ -78,8 +81,6 @@ def main(
         )
     )
     click.echo(f"\nWritten: {', '.join(map(str, places[:3]))} and {len(places) - 3} plots.")
-    if asked:
-        raise SystemExit(INTERRUPTED)
 
 
 def _told(tables: Sequence[str], unfinished: Sequence[str]) -> Iterator[str]:
