@@ -129,7 +129,7 @@ class MetricByLength(Analysis):
             if chosen_N.sum() < self.FEWEST:
                 continue
             values = [float(metric.values(array[chosen_N].sum(axis=0))[0]) for array in statistics_of]
-            x.append(float(words_N[chosen_N].mean()))
+            x.append(round(float(words_N[chosen_N].mean()), 1))
             y.append(statistics.fmean(values))
             deviation.append(statistics.stdev(values) if len(values) > 1 else 0.0)
         return Curve(system.name, tuple(x), tuple(y), tuple(deviation) if len(outputs) > 1 else None)

@@ -257,7 +257,8 @@ class Past(NamedTuple):
 
 class SelfAttention(nn.Module):
     """Multi-head attention of a sentence to itself (Vaswani et al. 2017, section 3.2.2), without biases, as
-    :class:`~nmt.attention.MultiHead`; by torch's fused kernel, for nobody reads its weights."""
+    :class:`~nmt.attention.MultiHead`; by torch's fused kernel, for nobody reads its weights; on a CPU torch
+    has none with dropout."""
 
     def __init__(self, settings: Layers) -> None:
         super().__init__()
