@@ -11,8 +11,9 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO, cast
 
 from nmt.errors import InputError
@@ -25,9 +26,14 @@ def read_lines(path: str | Path) -> Iterator[str]:
 
     Raises ``InputError`` for a missing file, a directory, a damaged gzip file or invalid UTF-8 (with its line).
     """
-    name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    name = name_of(path)
     with _open_binary(path, name) as stream:
         yield from decode_lines(stream, name)
+
+
+def name_of(path: str | Path) -> str:
+    """What an error calls a file."""
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
 def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
@@ -58,12 +64,38 @@ def read_parallel(*paths: str | Path) -> Iterator[tuple[str, ...]]:
         if all(ended):
             return
         if any(ended):
-            short, long = paths[ended.index(True)], paths[ended.index(False)]
+            short, long = name_of(paths[ended.index(True)]), name_of(paths[ended.index(False)])
             raise InputError(
                 f"{short} has {number} lines but {long} has more; line n of one must translate line n of the other"
             )
         number += 1
         yield cast("tuple[str, ...]", tuple(row))
+
+
+@contextmanager
+def rereadable(*paths: str | Path) -> Iterator[list[Path]]:
+    """Where the lines of every file can be read again and again: at its path, or, as standard input and pipes give
+    theirs only once, in a temporary file.
+
+    Line n of all is read to find out. Raises ``InputError`` as :func:`read_parallel` does, and when standard input is
+    given twice.
+    """
+    if list(map(str, paths)).count(STANDARD_INPUT) > 1:
+        raise InputError("standard input can be read once; name a file instead of the second -")
+    with ExitStack() as stack:
+        kept = {
+            # A byte-order mark and "\r" are taken off in reading, so they keep whatever the lines themselves begin and
+            # end with.
+            place: stack.enter_context(NamedTemporaryFile("w", encoding="utf-8-sig", newline="\r\n", prefix="nmt-"))
+            for place, path in enumerate(paths)
+            if str(path) == STANDARD_INPUT or not os.path.isfile(path)
+        }
+        for row in read_parallel(*paths):
+            for place, stream in kept.items():
+                stream.write(f"{row[place]}\n")
+        for stream in kept.values():
+            stream.flush()
+        yield [Path(kept[place].name) if place in kept else Path(path) for place, path in enumerate(paths)]
 
 
 def count_lines(path: str | Path) -> int:

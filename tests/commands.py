@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 from click.testing import Result
+
+
+def pipe(content: bytes) -> str:
+    """What a shell makes of ``<(...)``: the name of a pipe that gives its few bytes once."""
+    reading, writing = os.pipe()
+    os.write(writing, content)
+    os.close(writing)
+    return f"/dev/fd/{reading}"
 
 
 def refused(result: Result) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from commands import refused
+from commands import pipe, refused
 from runs import Trained, prepared, write_project
 
 from nmt.aligners import ALIGNERS, align_by
@@ -48,8 +48,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
     return Text(tmp_path_factory.mktemp("align"))
 
 
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [*(str(one) for one in arguments), "--device", "cpu"])
+def invoke(*arguments: object, given: str | None = None) -> Result:
+    return CliRunner().invoke(main, [*(str(one) for one in arguments), "--device", "cpu"], input=given)
 
 
 def links_of(result: Result) -> list[Links]:
@@ -194,6 +194,18 @@ def test_memory_does_not_grow_with_the_text(text: Text, tmp_path: Path) -> None:
         peaks[count] = peak / 1024
     held = 1500 * 64 * 64 * 8 / 2**20
     assert peaks[1500] - peaks[200] < 0.5 * held, peaks
+
+
+def test_a_text_that_can_be_read_once(text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input and pipes, where gold links and other aligners read the text again."""
+    install(tmp_path, "eflomal", monkeypatch)
+    judged = ["--gold", text.gold, "--method", "eflomal", "--learn"]
+    wanted = invoke(text.run, text.source, text.target, *judged, text.source, text.target)
+    target, *more = (pipe(file.read_bytes()) for file in (text.target, text.source, text.target))
+    found = invoke(text.run, "-", target, *judged, *more, given=text.source.read_text())
+    assert len(links_of(found)) == 5
+    assert (found.stdout, found.stderr) == (wanted.stdout, wanted.stderr)
+    assert "can be read once" in refused(invoke(text.run, "-", "-"))
 
 
 def test_empty_lines_stay_in_their_place(text: Text, tmp_path: Path) -> None:

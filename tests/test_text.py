@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.errors import InputError
-from nmt.text import count_lines, decode_lines, read_lines, read_parallel, write_lines, written_whole
+from nmt.text import count_lines, decode_lines, read_lines, read_parallel, rereadable, write_lines, written_whole
 
 # What str.splitlines would break a line at, \n excepted.
 OTHER_ENDS = ["\u2028", "\u2029", "\u0085", "\x0b", "\f", "\x1c", "\x1d", "\x1e"]
@@ -140,6 +140,21 @@ def test_unequal_lengths_name_both_files(tmp_path: Path, lengths: tuple[int, ...
     with pytest.raises(InputError) as caught:
         list(read_parallel(*paths))
     assert f"{paths[short]} has {lengths[short]} lines but {paths[long]} has more" in str(caught.value)
+
+
+def test_what_is_read_once_is_kept_to_be_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["\ufeffa", "", " b\r", "c\u2028"]
+    file = file_of(tmp_path, b"1\n2\n3\n4\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeff\ufeffa\r\n\n b\r\r\nc\u2028".encode())))
+    with rereadable("-", file) as kept:
+        assert kept[1] == file
+        for _ in range(2):
+            assert list(read_lines(kept[0])) == lines
+    assert not kept[0].exists()
+    with pytest.raises(InputError, match=r"^standard input has 0 lines but .* has more"), rereadable("-", file):
+        pass
+    with pytest.raises(InputError, match="can be read once"), rereadable("-", "-"):
+        pass
 
 
 @given(

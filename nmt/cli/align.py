@@ -24,7 +24,7 @@ from nmt.machine import settle
 from nmt.metrics.alignment import Aer, Saer
 from nmt.metrics.base import Array, Output
 from nmt.symmetrise import SYMMETRISATIONS
-from nmt.text import read_parallel
+from nmt.text import read_parallel, rereadable
 from nmt.version import VERSION
 
 if TYPE_CHECKING:
@@ -157,13 +157,16 @@ def main(
     settle()
     forward = Reader(run, device, head, reading)
     backward = None if other is None else Reader(other, device, head, reading)
+    # What is wrong with a file is told before its first line is printed.
+    again = click.get_current_context().with_resource
+    source, target = again(rereadable(source, target))
+    if learn:
+        one, two = again(rereadable(*learn))
+        learn = one, two
     known: list[Links] | None = None
     if gold is not None:
         lengths = [(len(one.split()), len(two.split())) for one, two in read_parallel(source, target)]
         known = read_links(gold, gold_base, lengths).links
-    else:  # what is wrong with a file is told before its first line is printed
-        for _ in read_parallel(source, target):
-            pass
     if head == "best" and known is not None:
         pairs = list(read_parallel(source, target))
         sources, targets = [one for one, _ in pairs], [two for _, two in pairs]
