@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from commands import refused
+from commands import pipe, refused
 from runs import Trained, prepared, write_project
 
 from nmt.cli.diagnose import COLUMNS, main
@@ -76,6 +76,8 @@ def test_a_text_of_ones_own(runs: Path, tmp_path: Path) -> None:
     result = invoke(runs / "a", "--src", tmp_path / "s", "--ref", tmp_path / "t")
     assert result.exit_code == 0, result.output
     assert "a: 1 pairs with an empty side are left out" in result.stdout
+    pipes = [pipe((tmp_path / side).read_bytes()) for side in "st"]
+    assert invoke(runs / "a", "--src", pipes[0], "--ref", pipes[1]).stdout == result.stdout
     shutil.copytree(runs / "a", tmp_path / "a", ignore=shutil.ignore_patterns("translations"))
     assert tables(tmp_path / "a", "-s", tmp_path / "s", "-r", tmp_path / "t")["text"].keys() == {"a"}
     both = tables(runs / "a", tmp_path / "a", "-s", tmp_path / "s", "-r", tmp_path / "t")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from commands import pipe
 from runs import Trained, prepared, write_project
 
 from nmt.cli.translate import CHUNK, main
@@ -51,6 +52,7 @@ def test_a_file_and_standard_input_give_the_same(run: Path, tmp_path: Path) -> N
     assert lines_of(translate(run, tmp_path / "text")) == wanted
     assert lines_of(translate(run, text=text)) == wanted
     assert lines_of(translate(run, "-", text=text)) == wanted
+    assert lines_of(translate(run, pipe(text.encode()))) == wanted
 
 
 def test_whatever_the_lines_hold_there_are_as_many(run: Path) -> None:

@@ -16,7 +16,7 @@ from nmt.cli.common import Command
 from nmt.cli.tables import console
 from nmt.errors import InputError
 from nmt.machine import settle
-from nmt.text import read_parallel
+from nmt.text import read_parallel, rereadable
 from nmt.version import VERSION
 
 FORMAT = 1  # of the JSON output
@@ -114,7 +114,7 @@ def _own_text(source: Path | None, target: Path | None, name: str | None) -> dic
         raise InputError("--src and --ref are the two sides of one text; give both")
     if name is not None:
         raise InputError("--test names a test set of the runs; with --src and --ref there is none")
-    return {TEXT: Sides(source, target)}
+    return {TEXT: Sides(*click.get_current_context().with_resource(rereadable(source, target)))}
 
 
 def _tests(run: Path, name: str | None) -> dict[str, Sides]:

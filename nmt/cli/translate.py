@@ -40,7 +40,8 @@ def main(
     runs, source = _runs_and_source(paths)
     chosen = {"beam": beam, "n_best": n_best}
     translator = Translator.load(runs, device, search={name: value for name, value in chosen.items() if value})
-    if source != STANDARD_INPUT:  # what is wrong with a file is told before its first translation is printed
+    # What is wrong with a file is told before its first translation is printed; a pipe can be read only once.
+    if source != STANDARD_INPUT and os.path.isfile(source):
         for _ in _chunks(source, longest, translator):
             pass
     for first, lines in _chunks(source, longest, translator):
