@@ -110,27 +110,45 @@ CASES: list[tuple[str, str, list[Alignment]]] = [
 ]
 
 
-def texts(folder: Path) -> tuple[Path, Path]:
+def texts(folder: Path, more: str = "") -> tuple[Path, Path]:
     source, target = folder / "source", folder / "target"
-    source.write_text(SOURCE, encoding="utf-8")
-    target.write_text(TARGET, encoding="utf-8")
+    source.write_text(SOURCE + more, encoding="utf-8")
+    target.write_text(TARGET + more, encoding="utf-8")
     return source, target
 
 
 @pytest.mark.parametrize(("name", "text", "wanted"), CASES, ids=[f"{n}-{case[0]}" for n, case in enumerate(CASES)])
 @pytest.mark.parametrize("all_texts", [False, True])
 def test_a_file_of_each_format(tmp_path: Path, name: str, text: str, wanted: list[Alignment], all_texts: bool) -> None:
-    """With the texts that it needs, and with both."""
+    """With the texts that it needs; and with both, of other words, which replace what the file says."""
     given_files = dict(zip(("source", "target"), texts(tmp_path), strict=True))
     path = tmp_path / "file"
     path.write_text(text, encoding="utf-8")
     needs = ("source", "target") if all_texts else READERS[name].needs
+    if all_texts:
+        given_files["source"].write_text(SOURCE.replace("喜欢", "爱"), encoding="utf-8")
+        given_files["target"].write_text(TARGET.upper(), encoding="utf-8")
+        wanted = [
+            Alignment(
+                [{"喜欢": "爱"}.get(s, s) for s in one.source], map(str.upper, one.target), one.links, one.weight_TS
+            )
+            for one in wanted
+        ]
     found = list(READERS[name].read(path, *(given_files[side] if side in needs else None for side in given_files)))
     assert [(one.source, one.target, one.links) for one in found] == [(w.source, w.target, w.links) for w in wanted]
     for one, other in zip(found, wanted, strict=True):
         assert (one.weight_TS is None) == (other.weight_TS is None)
         if one.weight_TS is not None and other.weight_TS is not None:
             np.testing.assert_allclose(one.weight_TS, other.weight_TS)
+
+
+@pytest.mark.parametrize(("name", "text"), [case[:2] for case in CASES if case[0] != "naacl"])
+def test_a_file_of_fewer_sentences_than_the_text(tmp_path: Path, name: str, text: str) -> None:
+    """NAACL files alone may leave a sentence out: it has no links."""
+    (tmp_path / "file").write_text(text, encoding="utf-8")
+    source, target = texts(tmp_path, more="a\n")
+    with pytest.raises(InputError, match=r"file has 2 sentences but .*source has more"):
+        list(READERS[name].read(tmp_path / "file", source, target))
 
 
 def test_every_format_is_tested_and_says_what_it_needs(tmp_path: Path) -> None:
@@ -144,7 +162,7 @@ def test_every_format_is_tested_and_says_what_it_needs(tmp_path: Path) -> None:
 
 BAD = [
     ("pharaoh", "0-0\n0-0 1-1\n", r"file, line 2: link 1-1 is out of range"),
-    ("pharaoh", "0-0\n", r"has 1 lines but .* has more"),
+    ("pharaoh", "0-0\n", r"file has 1 sentences but .* has more"),
     ("talp", "0-0\n1-1\n", r"file, line 1: index 0"),
     ("simalign", "0-0\n0-0\n", r"file, line 1: no tab"),
     ("marian", "I like apples\nthank you ||| 0-0\n", r"line 1: no ` \|\|\| `"),
@@ -177,6 +195,14 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, name: str, text: st
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         list(READERS[name].read(path, *(given_files[s] if s in READERS[name].needs else None for s in given_files)))
+
+
+def test_a_sentence_that_fairseq_left_out(tmp_path: Path) -> None:
+    text = FAIRSEQ.format("0-0", "0-0").replace("-1\t", "-2\t")
+    (tmp_path / "file").write_text(text, encoding="utf-8")
+    assert len(list(READERS["fairseq"].read(tmp_path / "file", None, None))) == 2
+    with pytest.raises(InputError, match=r"file has no sentence 1, which is line 2 of .*target; let fairseq"):
+        list(READERS["fairseq"].read(tmp_path / "file", None, texts(tmp_path, more="a\n")[1]))
 
 
 def test_layers_and_heads(tmp_path: Path) -> None:

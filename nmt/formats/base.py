@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
 from nmt.links import Links, Matrix, links_of_line
-from nmt.text import read_parallel
+from nmt.text import name_of, read_lines
 
 File = str | Path
+Sentence = TypeVar("Sentence")
 
 # Reads a file, the source text and the target text (tokens between spaces), where they are given, into alignments in
 # the order of the text. Raises InputError naming file and line.
@@ -38,10 +40,27 @@ def with_texts(
 
     Raises ``InputError`` when one of them has more lines than another.
     """
+    for number, (line, before, after) in enumerate(beside(path, read_lines(path), source, target), start=1):
+        yield number, line, before, after
+
+
+def beside(
+    path: File, sentences: Iterable[Sentence], source: File | None, target: File | None
+) -> Iterator[tuple[Sentence, list[str] | None, list[str] | None]]:
+    """What a file says of every sentence, with the tokens of those of the texts that are given.
+
+    Raises ``InputError`` when one of them has more sentences than another.
+    """
     given = [one for one in (source, target) if one is not None]
-    for number, (line, *texts) in enumerate(read_parallel(path, *given), start=1):
-        tokens = iter([text.split() for text in texts])
-        yield number, line, None if source is None else next(tokens), None if target is None else next(tokens)
+    names = [name_of(one) for one in (path, *given)]
+    for number, row in enumerate(zip_longest(sentences, *map(read_lines, given))):
+        ended = [one is None for one in row]
+        if any(ended):
+            short, long = names[ended.index(True)], names[ended.index(False)]
+            raise InputError(f"{short} has {number} sentences but {long} has more; sentence n must be the same in both")
+        sentence, *lines = cast("tuple[Sentence, *tuple[str, ...]]", row)
+        tokens = iter([line.split() for line in lines])
+        yield sentence, None if source is None else next(tokens), None if target is None else next(tokens)
 
 
 def required(path: File, name: str, given: File | None) -> File:

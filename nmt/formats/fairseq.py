@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
-from nmt.formats.base import File, hard, is_hard, soft, soft_matrix
+from nmt.formats.base import File, beside, hard, is_hard, soft, soft_matrix
 from nmt.text import read_lines
 
 HINT = "run fairseq without --post-process (--remove-bpe), so that it prints the tokens that it aligned"
@@ -34,21 +34,19 @@ def read_fairseq(path: File, source: File | None = None, target: File | None = N
         raise InputError(
             f"{path}: no line begins with S-, H- or A- and a number; is it the output of fairseq-generate?"
         )
-    texts = [None if text is None else [line.split() for line in read_lines(text)] for text in (source, target)]
-    for sentence in sorted(found):
+    for place, (sentence, before, after) in enumerate(beside(path, sorted(found), source, target)):
+        if sentence != place and (source, target) != (None, None):
+            line = f"line {place + 1} of {source or target}"
+            raise InputError(f"{path} has no sentence {place}, which is {line}; let fairseq translate every line")
         lines = found[sentence]
         missing = [kind for kind in "SHA" if kind not in lines]
         if missing:
             advice = "; run fairseq with --print-alignment" if "A" in missing else ""
             raise InputError(f"{path}: sentence {sentence} has no line {missing[0]}-{sentence}{advice}")
-        sides = [lines["S"][1].split(), lines["H"][1].partition("\t")[2].split()]
-        for side, text in enumerate(texts):
-            if text is not None:
-                if sentence >= len(text):
-                    raise InputError(f"{(source, target)[side]} has {len(text)} lines, but {path} sentence {sentence}")
-                sides[side] = text[sentence]
+        held = lines["S"][1].split(), lines["H"][1].partition("\t")[2].split()
         number, text_of_links = lines["A"]
-        yield _alignment(sides[0], sides[1], text_of_links, path, number)
+        one, two = held[0] if before is None else before, held[1] if after is None else after
+        yield _alignment(one, two, text_of_links, path, number)
 
 
 def _alignment(source: list[str], target: list[str], text: str, path: File, number: int) -> Alignment:

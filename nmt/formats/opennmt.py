@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
-from nmt.formats.base import File, hard, required, soft, with_texts
+from nmt.formats.base import File, beside, hard, required, soft, with_texts
 from nmt.text import read_lines
 
 HINT = "give the very tokens that the model saw, after its transforms"
@@ -40,24 +40,18 @@ def read_report_align(path: File, source: File | None = None, target: File | Non
 def read_debug(path: File, source: File | None = None, target: File | None = None) -> Iterator[Alignment]:
     """Matrices in the log of ``--attn_debug`` or ``--align_debug``, which may hold other lines. Tokens are cut short in
     it, so both texts are better given; the table has the tokens where they are not."""
-    texts = [None if text is None else iter(read_lines(text)) for text in (source, target)]
-    for count, (number, header, rows) in enumerate(_tables(path), start=1):
+    tables = beside(path, _tables(path), source, target)
+    for count, ((number, header, rows), before, after) in enumerate(tables, start=1):
         where = f"{path}, table {count} at line {number}"
         labels = [label for label, _ in rows]
         if labels[-1] == END:
             labels.pop()
         if _WEIGHT.search(header):
             raise InputError(f"{where}: weights where the source tokens should be; a row above the table is damaged")
-        columns = len(rows[0][1])
         # The line above may begin with the time and the level of the log.
-        sides = [header.split()[-columns:], labels]
-        for side, text in enumerate(texts):
-            if text is not None:
-                line = next(text, None)
-                if line is None:
-                    raise InputError(f"{(source, target)[side]} has {count - 1} lines, but {path} has more tables")
-                sides[side] = line.split()
-        yield soft(sides[0], sides[1], [weights for _, weights in rows], where, HINT)
+        columns = header.split()[-len(rows[0][1]) :]
+        weights = [one for _, one in rows]
+        yield soft(columns if before is None else before, labels if after is None else after, weights, where, HINT)
 
 
 def _tables(path: File) -> Iterator[tuple[int, str, list[tuple[str, list[float]]]]]:

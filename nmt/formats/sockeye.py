@@ -16,45 +16,31 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import numpy as np
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
-from nmt.formats.base import File, hard_with_ends, required, soft, with_texts
+from nmt.formats.base import File, beside, hard_with_ends, required, soft, with_texts
 from nmt.links import Matrix
 from nmt.text import read_lines
 
-HINT = "the file is damaged, or of another tool"
+HINT = "the file is damaged, of another tool, or of another text than the one given"
 END = "</s>"
+Matrices = Iterator[tuple[str, list[str], list[str], Any]]  # where each stands, its tokens, and its rows
 
 
 def read_sockeye(path: File, source: File | None = None, target: File | None = None) -> Iterator[Alignment]:
     """Matrices of Sockeye's ``translation_with_alignment_matrix``; the file holds the tokens."""
-    for number, fields, weights in _blocks(path):
-        where = f"{path}, line {number}"
-        if len(fields) != 6:
-            raise InputError(f"{where}: {len(fields)} fields between |||, expected 6; Nematus writes 5 (`nematus`)")
-        after, before = fields[1].split(), fields[3].split()
-        rows = [] if not before or not after else weights  # an empty sentence has a zero where its matrix would be
-        matrix = _matrix(rows, (len(before), len(after)), where).T
-        yield soft(before, after[:-1] if after[-1:] == [END] else after, matrix, where, HINT)
+    return _of_tokens(path, _sockeye(path), source, target)
 
 
 def read_nematus(path: File, source: File | None = None, target: File | None = None) -> Iterator[Alignment]:
     """Matrices of ``nematus/translate.py --output_alignment``, text or (``--json_alignment``) JSON; the file holds the
     tokens."""
     first = next((line for line in read_lines(path) if line.strip()), "")
-    if first.startswith("{"):
-        yield from _json(path)
-        return
-    for number, fields, weights in _blocks(path):
-        where = f"{path}, line {number}"
-        counts = fields[-1].split()
-        if len(fields) != 5 or len(counts) != 2 or not all(one.isdecimal() for one in counts):
-            raise InputError(f"{where}: expected number ||| target ||| score ||| source ||| two numbers of tokens")
-        shape = int(counts[1]), int(counts[0])
-        yield soft(fields[3].split(), fields[1].split(), _matrix(weights, shape, where), where, HINT)
+    yield from _of_tokens(path, _json(path) if first.startswith("{") else _nematus(path), source, target)
 
 
 def read_sockeye_links(path: File, source: File | None = None, target: File | None = None) -> Iterator[Alignment]:
@@ -69,18 +55,43 @@ def read_sockeye_links(path: File, source: File | None = None, target: File | No
         yield hard_with_ends(before or [], text.split() if after is None else after, links, path, number)
 
 
-def _json(path: File) -> Iterator[Alignment]:
+def _of_tokens(path: File, matrices: Matrices, source: File | None, target: File | None) -> Iterator[Alignment]:
+    """Alignments of the tokens in the file, or of those in the texts that are given."""
+    for (where, *held, weights), before, after in beside(path, matrices, source, target):
+        yield soft(held[0] if before is None else before, held[1] if after is None else after, weights, where, HINT)
+
+
+def _sockeye(path: File) -> Matrices:
+    for number, fields, weights in _blocks(path):
+        where = f"{path}, line {number}"
+        if len(fields) != 6:
+            raise InputError(f"{where}: {len(fields)} fields between |||, expected 6; Nematus writes 5 (`nematus`)")
+        after, before = fields[1].split(), fields[3].split()
+        rows = [] if not before or not after else weights  # an empty sentence has a zero where its matrix would be
+        matrix = _matrix(rows, (len(before), len(after)), where).T
+        yield where, before, after[:-1] if after[-1:] == [END] else after, matrix
+
+
+def _nematus(path: File) -> Matrices:
+    for number, fields, weights in _blocks(path):
+        where = f"{path}, line {number}"
+        counts = fields[-1].split()
+        if len(fields) != 5 or len(counts) != 2 or not all(one.isdecimal() for one in counts):
+            raise InputError(f"{where}: expected number ||| target ||| score ||| source ||| two numbers of tokens")
+        shape = int(counts[1]), int(counts[0])
+        yield where, fields[3].split(), fields[1].split(), _matrix(weights, shape, where)
+
+
+def _json(path: File) -> Matrices:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             value = json.loads(line)
-            before, after = value["source_sent"].split(), value["target_sent"].split()
-            weights = value["matrix"]
+            yield where, value["source_sent"].split(), value["target_sent"].split(), value["matrix"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InputError(f"{where}: no JSON object with source_sent, target_sent and matrix") from None
-        yield soft(before, after, weights, where, HINT)
 
 
 def _blocks(path: File) -> Iterator[tuple[int, list[str], list[list[float]]]]:
