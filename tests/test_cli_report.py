@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from commands import refused
+from commands import pipe, refused
 from runs import Trained, prepared, write_project
 
 from nmt.cli.report import main
@@ -47,13 +47,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [*(str(one) for one in arguments), "--resamples", "20", "--trials", "20"])
+def invoke(*arguments: object, given: str | None = None) -> Result:
+    quick = ("--resamples", "20", "--trials", "20")
+    return CliRunner().invoke(main, [*(str(one) for one in arguments), *quick], input=given)
 
 
-def page(*arguments: object, out: Path) -> dict[str, Any]:
+def page(*arguments: object, out: Path, given: str | None = None) -> dict[str, Any]:
     """What the page's script would read."""
-    result = invoke(*arguments, "--out", out)
+    result = invoke(*arguments, "--out", out, given=given)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"{out}: ")
     (found,) = re.findall(r'id="data">(.*?)</script>', out.read_text(encoding="utf-8"), re.DOTALL)
@@ -115,6 +116,19 @@ def test_alignments_in_every_form(texts: Path, tmp_path: Path, kind: str) -> Non
     assert one["own"]["soft"] == (kind in ("npz", "json"))
     found = unpacked(one["own"]["weights"], [(3, 3), (2, 1)])
     assert [each.tolist() for each in found] == [each.tolist() for each in matrices]
+
+
+@pytest.mark.parametrize("form", [[], ["--format", "pharaoh"]])
+def test_texts_that_can_be_read_once(texts: Path, tmp_path: Path, form: list[str]) -> None:
+    def given(*names: str) -> list[str]:
+        options = ("--src", "--ref", "--ref", "--links", "--ref-links", "--gold")
+        return ["--hyp", f"A={texts / 'one'}", *(word for pair in zip(options, names, strict=True) for word in pair)]
+
+    files = [texts / name for name in ("src", "ref", "one", "one.links", "one.links", "one.links")]
+    wanted = page(*given(*map(str, files)), *form, out=tmp_path / "p.html")
+    pipes = [pipe(file.read_bytes()) for file in files[1:]]
+    found = page(*given("-", *pipes), *form, out=tmp_path / "p.html", given=files[0].read_text())
+    assert found == wanted
 
 
 def test_marian_and_its_pieces(tmp_path: Path) -> None:
@@ -193,13 +207,18 @@ def test_a_test_set_by_its_name(runs: Path, tmp_path: Path) -> None:
         (["--hyp", "{d}/nothing"], "no such file"),
         (["--hyp", "{d}/one", "--hyp", "one={d}/two"], "two systems are called one"),
         (["--hyp", "{d}/one", "--ref", "{d}/one.links", "--src", "{d}/long"], "lines but"),
+        (
+            ["--src", "{d}/long", "--ref", "{d}/ref", "--ref-links", "{d}/one.links"],
+            "ref has 2 lines but {d}/long has 3",
+        ),
+        (["--src", "{d}/src", "--hyp", "{d}/a.jsonl", "--links", "{d}/one.links"], "a.jsonl has 1 lines but {d}/src"),
         (["--hyp", "{d}/one", "--links", "{d}/one.links"], "an alignment needs the source text; give --src"),
         (["--hyp", "{d}/one", "--src", "{d}/src", "--gold", "{d}/one.links"], "give some with --ref-links"),
         (["--src", "{d}/src", "--links", "{d}/one.links"], "there is nothing to show"),
         (["--src", "{d}/src", "--hyp", "{d}/one", "--links", "X={d}/one.links"], "no system is called X"),
         (["--src", "{d}/src", "--hyp", "{d}/two", "--links", "{d}/one.links"], "link 0-0 is out of range"),
         (["--src", "{d}/src", "--hyp", "{d}/one", "--hyp", "{d}/two", "--links", "{d}/one.links"], "1 files for 2"),
-        (["--src", "{d}/src", "--hyp", "-", "--links", "{d}/one.links"], "standard input"),
+        (["--src", "-", "--hyp", "{d}/one", "--links", "-"], "standard input can be read once"),
         (["--hyp", "{d}/one", "--metric", "blue"], "did you mean bleu?"),
         (["--hyp", "{d}/one", "--metric", "bleu"], "BLEU needs references"),
         (["--hyp", "{d}/one", "--out", "{d}/src/p.html"], "cannot be written"),
@@ -207,9 +226,10 @@ def test_a_test_set_by_its_name(runs: Path, tmp_path: Path) -> None:
 )
 def test_mistakes_are_told_in_a_sentence(texts: Path, arguments: list[str], sentence: str) -> None:
     write_lines(texts / "long", ["a"] * 3)
+    write_lines(texts / "a.jsonl", ['{"hyp": "a"}'])
     before = sorted(texts.iterdir())
     filled = [one.format(d=texts) for one in arguments]
     if "--out" not in filled:
         filled += ["--out", str(texts / "p.html")]
-    assert sentence in refused(invoke(*filled))
+    assert sentence.format(d=texts) in refused(invoke(*filled))
     assert sorted(texts.iterdir()) == before

@@ -12,7 +12,7 @@ from typing import Any
 from nmt.errors import InputError
 from nmt.links import Lengths, Links, Matrix, argmax_links, links_of_lines, read_links, read_matrices
 from nmt.metrics.base import Output
-from nmt.text import STANDARD_INPUT, read_lines
+from nmt.text import STANDARD_INPUT, name_of, read_lines
 
 MATRICES = (".npz", ".json")
 
@@ -31,9 +31,11 @@ class Reader:
 
     def __post_init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
-        for path in (*self.references, self.source):
-            if path is not None:
-                self._text(path)
+        given = [path for path in (*self.references, self.source) if path is not None]
+        for path in given:
+            self.text(path)
+        for path in given:
+            self._same_length(path, len(self.text(path)), Output())
 
     def output(self, path: str, alignment: str | None = None, is_links: bool = False) -> Output:
         """The output of a system: a text, JSONL, or with ``is_links`` its links; with links of ``alignment``.
@@ -42,12 +44,13 @@ class Reader:
         Raises ``InputError`` naming the files when they do not fit each other.
         """
         output = Output(
-            references=[self._text(reference) for reference in self.references] or None,
-            sources=None if self.source is None else self._text(self.source),
+            references=[self.text(reference) for reference in self.references] or None,
+            sources=None if self.source is None else self.text(self.source),
         )
         if alignment is None and _has_suffix(path, *MATRICES):
             alignment = path
-        elif _is_jsonl(path, lines := self._text(path)):
+        elif _is_jsonl(path, lines := self.text(path)):
+            self._same_length(path, len(lines), output)
             output = self._jsonl(output, lines, path)
         elif is_links and alignment is None:
             alignment = path
@@ -82,7 +85,7 @@ class Reader:
         return output
 
     def _links(self, path: str, lengths: Lengths | None, base: int | None) -> list[Links]:
-        found = links_of_lines(self._text(path), _name(path), base, lengths)
+        found = links_of_lines(self.text(path), name_of(path), base, lengths)
         how = "as stated" if base is not None else "detected"
         note = f"{path}: counts from {found.base} ({how})"
         if note not in self.notes:
@@ -91,7 +94,7 @@ class Reader:
 
     def _jsonl(self, output: Output, lines: Sequence[str], path: str) -> Output:
         """Fields ``src``, ``hyp``, ``ref`` (one or a list) and ``alignment``; files named by options come first."""
-        rows = [_parse_object(line, f"{_name(path)}, line {n}") for n, line in enumerate(lines, start=1)]
+        rows = [_parse_object(line, f"{name_of(path)}, line {n}") for n, line in enumerate(lines, start=1)]
         output = replace(output, hypotheses=[_string(row, "hyp", path, n) for n, row in enumerate(rows, start=1)])
         if output.sources is None and rows and "src" in rows[0]:
             output = replace(output, sources=[_string(row, "src", path, n) for n, row in enumerate(rows, start=1)])
@@ -104,11 +107,12 @@ class Reader:
             output = replace(output, links=found.links)
         return output
 
-    def _text(self, path: str) -> list[str]:
+    def text(self, path: str) -> list[str]:
+        """The lines of a file, which is read once. Raises ``InputError`` when there is none."""
         if path not in self._texts:
             self._texts[path] = list(read_lines(path))
             if not self._texts[path]:
-                raise InputError(f"{_name(path)} is empty; there is nothing to score")
+                raise InputError(f"{name_of(path)} is empty; there is nothing to score")
         return self._texts[path]
 
     def _same_length(self, path: str, count: int, output: Output) -> None:
@@ -119,7 +123,7 @@ class Reader:
         for other, lines in others.items():
             if lines != count:
                 raise InputError(
-                    f"{_name(path)} has {count} lines but {_name(other)} has {lines}; line n must be of sentence n"
+                    f"{name_of(path)} has {count} lines but {name_of(other)} has {lines}; line n must be of sentence n"
                 )
 
 
@@ -180,10 +184,6 @@ def _has_suffix(path: str, *suffixes: str) -> bool:
     return path.removesuffix(".gz").endswith(suffixes)
 
 
-def _name(path: str) -> str:
-    return "standard input" if path == STANDARD_INPUT else path
-
-
 def _is_jsonl(path: str, lines: Sequence[str]) -> bool:
     if path != STANDARD_INPUT:
         return _has_suffix(path, ".jsonl")
@@ -204,7 +204,7 @@ def _parse_object(line: str, where: str) -> dict[str, Any]:
 def _string(row: dict[str, Any], key: str, path: str, number: int) -> str:
     value = row.get(key)
     if not isinstance(value, str):
-        raise InputError(f"{_name(path)}, sentence {number}: no text under {key!r}")
+        raise InputError(f"{name_of(path)}, sentence {number}: no text under {key!r}")
     return value
 
 
@@ -214,10 +214,10 @@ def _references(rows: Sequence[dict[str, Any]], path: str) -> list[list[str]]:
         value = row.get("ref")
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{_name(path)}, sentence {number}: 'ref' is neither a text nor a list of texts")
+            raise InputError(f"{name_of(path)}, sentence {number}: 'ref' is neither a text nor a list of texts")
         if found and len(texts) != len(found[0]):
             raise InputError(
-                f"{_name(path)}, sentence {number}: {len(texts)} references but {len(found[0])} before; give every "
+                f"{name_of(path)}, sentence {number}: {len(texts)} references but {len(found[0])} before; give every "
                 "sentence as many"
             )
         found.append(texts)
@@ -236,6 +236,6 @@ def _alignment(row: dict[str, Any], path: str, number: int) -> str:
                 words.append(f"{i}-{j}")
             case _:
                 raise InputError(
-                    f"{_name(path)}, sentence {number}: 'alignment' is neither links (0-0 1-2) nor a list of pairs"
+                    f"{name_of(path)}, sentence {number}: 'alignment' is neither links (0-0 1-2) nor a list of pairs"
                 )
     return " ".join(words)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from nmt.alignment import Alignment
 from nmt.errors import InputError
@@ -13,7 +16,7 @@ from nmt.formats.base import soft
 from nmt.links import links_of_lines, read_matrices
 from nmt.metrics.reading import Reader
 from nmt.page.base import Entry, Section
-from nmt.text import STANDARD_INPUT, read_lines, read_parallel
+from nmt.text import STANDARD_INPUT, read_lines, write_lines
 from nmt.words import joined
 
 _HINT = "a matrix has a row a target word and a column a source word, words being what stands between spaces"
@@ -36,6 +39,20 @@ class Texts:
     pieces: str | None = None  # the style of pieces that source, translations and alignments are made of
 
 
+class Side(NamedTuple):
+    """A text of the test set: its file, its lines, and how their pieces are marked (None: they are words)."""
+
+    path: str
+    lines: Sequence[str]
+    pieces: str | None
+
+    def words(self) -> list[str]:
+        """The lines with what stands between spaces made words."""
+        if self.pieces is None:
+            return list(self.lines)
+        return [" ".join(joined(line.split(), self.pieces).words) for line in self.lines]
+
+
 def read_section(texts: Texts) -> Section:
     """The test set that the files are. Raises ``InputError`` for a mistake in them or in what was given together."""
     hypotheses = _named(texts.hypotheses)
@@ -50,37 +67,35 @@ def read_section(texts: Texts) -> Section:
         raise InputError(f"{texts.forced[0]}: an alignment with the reference needs it; give --ref")
     if texts.gold is not None and not texts.forced:
         raise InputError(f"{texts.gold}: gold links judge alignments with the reference; give some with --ref-links")
-    given = [texts.source, *texts.references, *hypotheses.values(), texts.gold]
-    if given.count(STANDARD_INPUT) > (0 if aligned else 1):
-        raise InputError("standard input can be read once, and not where alignments are given; name files")
+    aligners = [_split(argument)[1] for argument in aligned]
+    given = [texts.source, *texts.references, *hypotheses.values(), *aligners, texts.gold]
+    if given.count(STANDARD_INPUT) > 1:
+        raise InputError("standard input can be read once; name files for the rest")
     own, forced = (
         _matched("--links", texts.own, hypotheses),
         _matched("--ref-links", texts.forced, hypotheses, new=True),
     )
-    for _ in read_parallel(*[path for path in (texts.source, *texts.references) if path not in (None, STANDARD_INPUT)]):
-        pass  # what differs in length is told by the names of the files
-    # The other files are found wrong by the same reader as those of nmt-eval, in the same words.
+    # What is wrong is found by the same reader as that of nmt-eval, in the same words; it reads every text once.
     reader = Reader(texts.references, texts.source)
     outputs = {name: reader.output(path) for name, path in hypotheses.items()}
-    sources = None if texts.source is None else _words(read_lines(texts.source), texts.pieces)
-    references = [list(read_lines(path)) for path in texts.references]
+    source = None if texts.source is None else Side(texts.source, reader.text(texts.source), texts.pieces)
+    references = [Side(path, reader.text(path), texts.pieces) for path in texts.references]
     entries = []
     for name in dict.fromkeys([*hypotheses, *forced]):
-        output = outputs.get(name)
-        said = None if output is None or output.hypotheses is None else _words(output.hypotheses, texts.pieces)
-        entry = Entry(name, said)
-        if name in own:
-            lengths = _lengths(texts.source, hypotheses[name])
-            entry = replace(entry, own=_alignments(own[name], texts, hypotheses[name], lengths))
-        if name in forced:
-            lengths = _lengths(texts.source, texts.references[0])
-            entry = replace(entry, forced=_alignments(forced[name], texts, texts.references[0], lengths))
+        said = outputs[name].hypotheses if name in hypotheses else None
+        target = None if said is None else Side(hypotheses[name], said, texts.pieces)
+        entry = Entry(name, None if target is None else target.words())
+        if source is not None and target is not None and name in own:
+            entry = replace(entry, own=_alignments(own[name], texts.form, source, target))
+        if source is not None and name in forced:
+            entry = replace(entry, forced=_alignments(forced[name], texts.form, source, references[0]))
         entries.append(entry)
+    sources, words = None if source is None else source.words(), [one.lines for one in references]
     gold = None
     if texts.gold is not None and sources is not None:
-        lengths = [(len(one.split()), len(two.split())) for one, two in zip(sources, references[0], strict=False)]
+        lengths = _lengths(sources, words[0])
         gold = links_of_lines(list(read_lines(texts.gold)), texts.gold, texts.gold_base, lengths).links
-    return Section(None, entries, sources, references, gold)
+    return Section(None, entries, sources, words, gold)
 
 
 def _named(arguments: Iterable[str]) -> dict[str, str]:
@@ -116,34 +131,42 @@ def _matched(option: str, arguments: Sequence[str], hypotheses: dict[str, str], 
     return dict(zip(hypotheses, arguments, strict=False))
 
 
-def _words(lines: Iterable[str], pieces: str | None) -> list[str]:
-    return list(lines) if pieces is None else [" ".join(joined(line.split(), pieces).words) for line in lines]
+def _lengths(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int]]:
+    return [(len(one.split()), len(two.split())) for one, two in zip(source, target, strict=True)]
 
 
-def _lengths(source: str | None, target: str) -> list[tuple[int, int]]:
-    assert source is not None
-    return [(len(one.split()), len(two.split())) for one, two in read_parallel(source, target)]
-
-
-def _alignments(path: str, texts: Texts, target: str, lengths: Sequence[tuple[int, int]]) -> list[Alignment]:
+def _alignments(path: str, form: str | None, source: Side, target: Side) -> list[Alignment]:
     """All alignments of a file, between words."""
-    assert texts.source is not None
     named = next((form for end, form in _BY_NAME.items() if path.removesuffix(".gz").endswith(end)), None)
-    if (form := texts.form or named) is not None:
+    if (form := form or named) is not None:
         needs = READERS[form].needs
-        sides = [file if side in needs else None for side, file in (("source", texts.source), ("target", target))]
-        found = list(READERS[form].read(path, *sides))
+        with TemporaryDirectory(prefix="nmt-") as directory:
+            files = {
+                name: _file(side, Path(directory, name)) for name, side in (("source", source), ("target", target))
+            }
+            found = list(READERS[form].read(path, *[file if name in needs else None for name, file in files.items()]))
     else:
-        pairs = [(one.split(), two.split()) for one, two in read_parallel(texts.source, target)]
+        pairs = [(one.split(), two.split()) for one, two in zip(source.lines, target.lines, strict=True)]
         if path.endswith(".json"):
             matrices = read_matrices(path)
             numbered = enumerate(zip(pairs, matrices, strict=False), start=1)
             found = [soft(one, two, weight, f"{path}, sentence {n}", _HINT) for n, ((one, two), weight) in numbered]
         else:
+            lengths = _lengths(source.lines, target.lines)
             links = links_of_lines(list(read_lines(path)), path, None, lengths).links
             found = [Alignment(one, two, link) for (one, two), link in zip(pairs, links, strict=True)]
-    if len(found) != len(lengths):
-        raise InputError(f"{path} has the alignments of {len(found)} sentences but {target} has {len(lengths)}")
-    if texts.pieces is not None:
-        found = [one.to_words(texts.pieces) for one in found]
+    if len(found) != len(target.lines):
+        raise InputError(
+            f"{path} has the alignments of {len(found)} sentences but {target.path} has {len(target.lines)}"
+        )
+    if source.pieces is not None:
+        found = [one.to_words(source.pieces) for one in found]
     return [one.ends("drop") for one in found]
+
+
+def _file(side: Side, new: Path) -> str | Path:
+    """Where a reader finds the lines: in the file that holds them, or in a new one, where that was a pipe or JSONL."""
+    if os.path.isfile(side.path) and list(read_lines(side.path)) == side.lines:
+        return side.path
+    write_lines(new, side.lines)
+    return new
