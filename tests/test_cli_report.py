@@ -131,19 +131,49 @@ def test_texts_that_can_be_read_once(texts: Path, tmp_path: Path, form: list[str
     assert found == wanted
 
 
-def test_marian_and_its_pieces(tmp_path: Path) -> None:
-    (tmp_path / "src").write_text("s1@@ s2 s3\n")
-    (tmp_path / "hyp").write_text("t1 t2@@ t3\n")
-    soft = "0.5,0.25,0.25,0 0,0.5,0.5,0 0,0,1,0 0,0,0,1"
-    (tmp_path / "out").write_text(f"t1 t2@@ t3 ||| {soft}\n")
-    given = ("--src", tmp_path / "src", "--hyp", tmp_path / "hyp", "--links", tmp_path / "out")
-    data = page(*given, "--format", "marian", "--pieces", "@@", out=tmp_path / "p.html")
-    (section,) = data["sections"]
+# Two words of three pieces on either side, and what Marian writes of them: both ends, which are left out.
+PIECES = {
+    "@@": ("s1@@ s2 s3", "t1 t2@@ t3"),
+    "sentencepiece": ("▁s1 s2 ▁s3", "▁t1 ▁t2 t3"),
+    "##": ("s1 ##s2 s3", "t1 t2 ##t3"),
+}
+MARIAN = "0.5,0.25,0.25,0 0,0.5,0.5,0 0,0,1,0 0,0,0,1"
+# Of OpenNMT-py, which cuts tokens short and has no column for the end.
+DEBUG = "x s y\n a 0.5000000 0.2500000 0.2500000\n b 0.0000000 0.5000000 0.5000000\n c 0.0000000 0.0000000 1.0000000\n"
+
+
+@pytest.mark.parametrize("style", PIECES)
+@pytest.mark.parametrize(
+    ("form", "out"),
+    [("marian", f"t1 ||| {MARIAN}\n"), ("marian", f"-1.5 ||| {MARIAN}\n"), ("opennmt-debug", DEBUG)],
+    ids=["decoder that joins pieces", "scorer", "log with short tokens"],
+)
+def test_pieces_of_the_texts_stand_for_those_of_the_file(tmp_path: Path, style: str, form: str, out: str) -> None:
+    (tmp_path / "src").write_text(f"{PIECES[style][0]}\n")
+    (tmp_path / "pieces").write_text(f"{PIECES[style][1]}\n")
+    (tmp_path / "out").write_text(out)
+    given = ["--src", tmp_path / "src", "--hyp", f"A={tmp_path / 'pieces'}", "--ref", tmp_path / "pieces"]
+    given += ["--links", tmp_path / "out", "--ref-links", tmp_path / "out", "--format", form, "--pieces", style]
+    (section,) = page(*given, out=tmp_path / "p.html")["sections"]
     assert section["sources"]["lines"] == ["s1s2 s3"]
-    assert section["systems"][0]["hypotheses"]["lines"] == ["t1 t2t3"]
-    (found,) = unpacked(section["systems"][0]["own"]["weights"], [(2, 2)])
-    # Summed over the pieces of a source word, averaged over those of a target word; the ends left out.
-    assert found == pytest.approx(np.array([[0.75, 0.25], [0.25, 0.75]]), abs=1 / 255)
+    (system,) = section["systems"]
+    assert system["hypotheses"]["lines"] == section["references"][0]["lines"] == ["t1 t2t3"]
+    for kind in ("own", "forced"):
+        (found,) = unpacked(system[kind]["weights"], [(2, 2)])
+        # Summed over the pieces of a source word, averaged over those of a target word; the ends left out.
+        assert found == pytest.approx(np.array([[0.75, 0.25], [0.25, 0.75]]), abs=1 / 255)
+
+
+@pytest.mark.parametrize("style", PIECES)
+def test_a_reference_of_words_beside_pieces(tmp_path: Path, style: str) -> None:
+    (tmp_path / "src").write_text(f"{PIECES[style][0]}\n")
+    (tmp_path / "ref").write_text("r1  r2 r3\n")
+    (tmp_path / "links").write_text("0-0 1-1 2-2\n")
+    given = ["--src", tmp_path / "src", "--ref", tmp_path / "ref", "--ref-links", tmp_path / "links", "--pieces", style]
+    (section,) = page(*given, out=tmp_path / "p.html")["sections"]
+    assert section["references"][0]["lines"] == ["r1  r2 r3"]
+    (found,) = unpacked(section["systems"][0]["forced"]["weights"], [(3, 2)])
+    assert found.tolist() == [[1, 0], [1, 0], [0, 1]]
 
 
 def test_aligners_against_gold(texts: Path, tmp_path: Path) -> None:

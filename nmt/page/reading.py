@@ -36,21 +36,30 @@ class Texts:
     gold: str | None = None
     gold_base: int | None = None
     form: str | None = None  # of the alignments, a name of nmt.formats.READERS; None: by the name of the file
-    pieces: str | None = None  # the style of pieces that source, translations and alignments are made of
+    pieces: str | None = None  # how pieces are marked, in whichever texts are made of them
 
 
 class Side(NamedTuple):
-    """A text of the test set: its file, its lines, and how their pieces are marked (None: they are words)."""
+    """A text of the test set: its file, its lines, and how pieces are marked where there are any."""
 
     path: str
     lines: Sequence[str]
     pieces: str | None
 
+    @property
+    def style(self) -> str:
+        """How its own pieces are marked. A text without a mark is of words, as the reference often is."""
+        if self.pieces is None:
+            return "words"
+        mark = "▁" if self.pieces == "sentencepiece" else self.pieces
+        return self.pieces if any(mark in line for line in self.lines) else "words"
+
     def words(self) -> list[str]:
         """The lines with what stands between spaces made words."""
-        if self.pieces is None:
+        style = self.style
+        if style == "words":
             return list(self.lines)
-        return [" ".join(joined(line.split(), self.pieces).words) for line in self.lines]
+        return [" ".join(joined(line.split(), style).words) for line in self.lines]
 
 
 def read_section(texts: Texts) -> Section:
@@ -90,7 +99,7 @@ def read_section(texts: Texts) -> Section:
         if source is not None and name in forced:
             entry = replace(entry, forced=_alignments(forced[name], texts.form, source, references[0]))
         entries.append(entry)
-    sources, words = None if source is None else source.words(), [one.lines for one in references]
+    sources, words = None if source is None else source.words(), [one.words() for one in references]
     gold = None
     if texts.gold is not None and sources is not None:
         lengths = _lengths(sources, words[0])
@@ -139,12 +148,9 @@ def _alignments(path: str, form: str | None, source: Side, target: Side) -> list
     """All alignments of a file, between words."""
     named = next((form for end, form in _BY_NAME.items() if path.removesuffix(".gz").endswith(end)), None)
     if (form := form or named) is not None:
-        needs = READERS[form].needs
         with TemporaryDirectory(prefix="nmt-") as directory:
-            files = {
-                name: _file(side, Path(directory, name)) for name, side in (("source", source), ("target", target))
-            }
-            found = list(READERS[form].read(path, *[file if name in needs else None for name, file in files.items()]))
+            files = _file(source, Path(directory, "source")), _file(target, Path(directory, "target"))
+            found = list(READERS[form].read(path, *files))
     else:
         pairs = [(one.split(), two.split()) for one, two in zip(source.lines, target.lines, strict=True)]
         if path.endswith(".json"):
@@ -159,8 +165,8 @@ def _alignments(path: str, form: str | None, source: Side, target: Side) -> list
         raise InputError(
             f"{path} has the alignments of {len(found)} sentences but {target.path} has {len(target.lines)}"
         )
-    if source.pieces is not None:
-        found = [one.to_words(source.pieces) for one in found]
+    if (source.style, target.style) != ("words", "words"):
+        found = [one.to_words(source.style, target.style) for one in found]
     return [one.ends("drop") for one in found]
 
 
