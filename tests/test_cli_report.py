@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from runs import Trained, prepared, write_project
 
 from nmt.cli.report import main
 from nmt.formats import WRITERS
-from nmt.links import Links, write_links, write_matrices
+from nmt.links import Links, argmax_links, read_links, write_links, write_matrices
+from nmt.metrics import aer
 from nmt.page.weights import unpacked
 from nmt.results import write_results
 from nmt.text import read_lines, write_lines
@@ -213,6 +215,27 @@ def test_runs_with_their_attention(runs: Path, tmp_path: Path) -> None:
             for n, weight_TS in enumerate(unpacked(system["forced"]["weights"], shapes)):
                 assert kept[str(n)] == pytest.approx(weight_TS, abs=1 / 255 + 1e-6)
     assert {column["key"] for column in section["columns"]} >= {"bleu", "ngrr", "ignored", "aer", "saer"}
+
+
+def test_the_reading_is_that_of_the_whole_page(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a", tmp_path / "a")
+    place = tmp_path / "a" / "translations" / "held-out"
+    sources, references = (list(read_lines(place.with_suffix(end))) for end in (".src", ".ref"))
+    gold = read_links(place.with_suffix(".gold"), base=0).links
+    write_links(place.with_suffix(".links"), gold)  # as if what it kept of the producing step were without an error
+    # Letters are words, so the row of the next step is where a word is fed.
+    fed = [one.weight_TS[1:, :-1] for one in Translator.load(runs / "a", "cpu").align(sources, references)]
+    rates = [aer([argmax_links(one)], [links]).value for one, links in zip(fed, gold, strict=True)]
+    assert min(rates) > 0
+    for reading, wanted in (("produced", [0.0] * len(rates)), ("fed", rates)):
+        out = tmp_path / "p.html"
+        (section,) = page(tmp_path / "a", "--reading", reading, "--device", "cpu", out=out)["sections"]
+        assert f"attention is read where a word is {reading}" in out.read_text(encoding="utf-8")
+        columns = {one["key"]: one["values"][0] for one in section["columns"]}
+        assert columns["aer"] == pytest.approx(wanted, abs=0.051)
+    shown = unpacked(section["systems"][0]["forced"]["weights"], [one.shape for one in fed])
+    for one, weight_TS in zip(fed, shown, strict=True):
+        assert one == pytest.approx(weight_TS, abs=1 / 255 + 1e-6)
 
 
 def test_a_test_set_by_its_name(runs: Path, tmp_path: Path) -> None:

@@ -137,27 +137,32 @@ def _sections(runs: Sequence[str], tests: Sequence[str], reading: Reading, devic
             if (found[test].sources, found[test].references) != (first[test].sources, first[test].references):
                 raise InputError(f"{run} and {runs[0]} have different texts called {test}; compare runs of one corpus")
     return [
-        Section(test, entries[test], first[test].sources, first[test].references or (), first[test].gold)
+        Section(test, entries[test], first[test].sources, first[test].references or (), first[test].gold, reading)
         for test in shared
     ]
 
 
 def _entry(name: str, output: Output, translator: Translator, reading: Reading) -> Entry:
-    """What a run said, with the attention with which it says so again when forced; and its attention to the reference,
-    which it keeps where there are gold links."""
+    """What a run said, with the attention with which it says so again when forced; and, where there are gold links, its
+    attention to the reference, which it keeps as it was produced."""
     sources, hypotheses = output.sources, output.hypotheses
-    own = None
-    if sources is not None and hypotheses is not None:
-        said = translator.align(sources, hypotheses)
-        own = [Alignment.of(one).read(reading).to_words(*words_of(one)).ends("drop") for one in said]
+    own = None if sources is None or hypotheses is None else _said(translator, sources, hypotheses, reading)
     forced = None
     if sources is not None and output.references and output.links is not None:
-        matrices = output.weights if output.weights is not None else [None] * len(output.links)
-        forced = [
-            Alignment(one.split(), two.split(), found, weight_TS)
-            for one, two, found, weight_TS in zip(sources, output.references[0], output.links, matrices, strict=True)
-        ]
+        reference = output.references[0]
+        if reading == "produced":
+            matrices = output.weights if output.weights is not None else [None] * len(output.links)
+            kept = zip(sources, reference, output.links, matrices, strict=True)
+            forced = [Alignment(one.split(), two.split(), found, weight_TS) for one, two, found, weight_TS in kept]
+        else:
+            forced = _said(translator, sources, reference, reading)
     return Entry(name, hypotheses, own, forced)
+
+
+def _said(translator: Translator, sources: Sequence[str], targets: Sequence[str], reading: Reading) -> list[Alignment]:
+    """The attention between words of a run that is forced to say the targets."""
+    said = translator.align(sources, targets)
+    return [Alignment.of(one).read(reading).to_words(*words_of(one)).ends("drop") for one in said]
 
 
 if __name__ == "__main__":

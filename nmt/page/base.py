@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmt.alignment import Alignment
+from nmt.alignment import Alignment, Reading
 from nmt.errors import InputError
 from nmt.links import Links, Matrix
 
@@ -28,7 +28,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """A test set: its texts, gold links between source and first reference, and the systems, the baseline first.
+    """A test set: its texts, gold links between source and first reference, and the systems, the baseline first; and at
+    which step their attention was read, where that is known.
 
     Raises ``InputError`` when there is no system or no sentence, when two systems have one name, when the parts differ
     in number of sentences, and where the words of an alignment are not those of its texts.
@@ -39,6 +40,7 @@ class Section:
     sources: Sequence[str] | None = None
     references: Sequence[Sequence[str]] = ()
     gold: Sequence[Links] | None = None
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if not self.entries:

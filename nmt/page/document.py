@@ -85,7 +85,8 @@ def _file(name: str) -> str:
 
 def _caption(section: Section) -> str:
     name = "" if section.name is None else f"{section.name}: "
-    return f"{name}{section.sentences} sentence{'s' if section.sentences != 1 else ''}"
+    read = "" if section.reading is None else f"; attention is read where a word is {section.reading}"
+    return f"{name}{section.sentences} sentence{'s' if section.sentences != 1 else ''}{read}"
 
 
 def _scores(number: int, section: Section, rows: str, legend: str) -> str:
