@@ -243,9 +243,12 @@ def read_matrices(path: str | Path) -> list[Matrix]:
 def write_matrices(path: str | Path, matrices: Iterable[NDArray[np.floating[Any]]]) -> None:
     """Write attention matrices, as JSON when the name ends so and as ``.npz`` otherwise; complete or absent."""
     if str(path).endswith(".json"):
-        rows = [np.asarray(matrix, dtype=np.float64).tolist() for matrix in matrices]
-        with written_whole(path) as stream:
-            stream.write(json.dumps(rows).encode())
+        with written_whole(path) as stream:  # matrix by matrix, for all at once may be more than memory holds
+            stream.write(b"[")
+            for number, matrix in enumerate(matrices):
+                rows = np.asarray(matrix, dtype=np.float64).tolist()
+                stream.write(b", " * (number > 0) + json.dumps(rows).encode())
+            stream.write(b"]")
         return
     with written_whole(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, matrix in enumerate(matrices):

@@ -177,13 +177,14 @@ print(Counting.lines, peak[1], file=out)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
-def test_memory_does_not_grow_with_the_text(text: Text, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out.npz", "out.json"])
+def test_memory_does_not_grow_with_the_text(text: Text, tmp_path: Path, name: str) -> None:
     """Fifteen portions take what two take, or little more; the matrices, were they held, would take 40 MiB."""
     peaks = {}
     for count in (200, 1500):
-        for name, line in (("source", "a b c d e f g h " * 8), ("target", "h g f e d c b a " * 8)):
-            write_lines(tmp_path / name, [line] * count)
-        arguments = [text.run, tmp_path / "source", tmp_path / "target", "--matrix", tmp_path / "out.npz"]
+        for side, line in (("source", "a b c d e f g h " * 8), ("target", "h g f e d c b a " * 8)):
+            write_lines(tmp_path / side, [line] * count)
+        arguments = [text.run, tmp_path / "source", tmp_path / "target", "--matrix", tmp_path / name]
         script = MEASURE.replace("import nmt.cli.align", "import nmt.cli.align; nmt.cli.align.CHUNK = 100")
         done = subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments), "--device", "cpu"],

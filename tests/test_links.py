@@ -129,6 +129,8 @@ def test_matrices_come_back(tmp_path, name):
     assert len(found) == 3
     for one, other in zip(found, matrices, strict=True):
         np.testing.assert_array_equal(one, other)
+    write_matrices(tmp_path / name, [])
+    assert read_matrices(tmp_path / name) == []
 
 
 def test_numpy_itself_reads_what_is_written(tmp_path):
