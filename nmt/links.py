@@ -90,9 +90,8 @@ def links_of_line(text: str, path: str | Path, number: int, words: tuple[int, in
 
     ``words`` is how many the source and the target have. Raises ``InputError`` as :func:`read_links` does.
     """
-    pairs = _parse_pairs(text, f"{path}, line {number}")
-    _check_range([(number, pairs)], str(path), base, [words])
-    return _links((i - base, j - base, sure) for i, j, sure in pairs)
+    (links,) = _in_range([(number, _parse_pairs(text, f"{path}, line {number}"))], str(path), base, [words])
+    return links
 
 
 def format_links(links: Links, base: int = 0) -> str:
@@ -122,15 +121,19 @@ def links_of_lines(
     if _is_naacl(lines):
         if base == 0:
             raise InputError(f"{name}: a NAACL file, which counts from 1, is said to count from 0")
-        rows, base = _naacl_rows(lines, name, None if lengths is None else len(lengths)), 1
-    else:
-        rows = [(n, _parse_pairs(line, f"{name}, line {n}")) for n, line in enumerate(lines, start=1)]
+        return LinksFile(naacl_links(lines, name, lengths), 1)
+    rows = [(n, _parse_pairs(line, f"{name}, line {n}")) for n, line in enumerate(lines, start=1)]
     if lengths is not None and len(rows) != len(lengths):
         raise InputError(f"{name} has the links of {len(rows)} sentences but the text has {len(lengths)}")
     if base is None:
         base = _detect_base(rows, name, lengths)
-    _check_range(rows, name, base, lengths)
-    return LinksFile([_links((i - base, j - base, sure) for i, j, sure in pairs) for _, pairs in rows], base)
+    return LinksFile(_in_range(rows, name, base, lengths), base)
+
+
+def naacl_links(lines: Sequence[str], name: str, lengths: Lengths | None = None) -> list[Links]:
+    """Links of the lines of a NAACL file, which may be none: a sentence that no line names has no link. Without
+    ``lengths`` the last sentence with a link is the last. Raises ``InputError`` as :func:`links_of_lines` does."""
+    return _in_range(_naacl_rows(lines, name, None if lengths is None else len(lengths)), name, 1, lengths)
 
 
 def write_links(path: str | Path, links: Iterable[Links], base: int = 0) -> None:
@@ -200,7 +203,8 @@ def _detect_base(rows: Sequence[Row], path: str, lengths: Lengths | None) -> int
     )
 
 
-def _check_range(rows: Sequence[Row], path: str, base: int, lengths: Lengths | None) -> None:
+def _in_range(rows: Sequence[Row], path: str, base: int, lengths: Lengths | None) -> list[Links]:
+    """The links of every row, counted from 0. Raises ``InputError`` where an index is out of range."""
     has_zero = any(min(i, j) == 0 for _, pairs in rows for i, j, _ in pairs)
     for sentence, (line, pairs) in enumerate(rows):
         for i, j, _ in pairs:
@@ -220,6 +224,7 @@ def _check_range(rows: Sequence[Row], path: str, base: int, lengths: Lengths | N
                     f"{path}, line {line}: link {i}-{j} is out of range, the source has {source} words and the target "
                     f"{target}; likely {cause}"
                 )
+    return [_links((i - base, j - base, sure) for i, j, sure in pairs) for _, pairs in rows]
 
 
 def _links(pairs: Iterable[Pair]) -> Links:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from nmt.alignment import Alignment
 from nmt.errors import InputError
 from nmt.formats.base import File, hard, required, with_texts
-from nmt.links import links_of_lines
+from nmt.links import naacl_links
 from nmt.text import read_lines
 
 _WEIGHT = re.compile(r"([0-9]+-[0-9]+)-[0-9]*\.?[0-9]*(?:e-?[0-9]+)?")
@@ -43,8 +43,7 @@ def read_naacl(path: File, source: File | None = None, target: File | None = Non
     if len(texts[0]) != len(texts[1]):
         raise InputError(f"{source} has {len(texts[0])} lines but {target} has {len(texts[1])}")
     lengths = [(len(before), len(after)) for before, after in zip(*texts, strict=True)]
-    lines = list(read_lines(path))
-    links = links_of_lines(lines, str(path), 1, lengths).links
+    links = naacl_links(list(read_lines(path)), str(path), lengths)
     for before, after, one in zip(*texts, links, strict=True):
         yield Alignment(before, after, one)
 
