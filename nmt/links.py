@@ -35,8 +35,9 @@ Link = tuple[int, int]
 Matrix = NDArray[np.float64]
 Lengths = Sequence[tuple[int, int]]  # (source words, target words) of every sentence
 
-_PHARAOH = re.compile(r"([0-9]+)([-p?])([0-9]+)")
-_NAACL = re.compile(r"([0-9]+)\s+([0-9]+)\s+([0-9]+)(?:\s+([SP]))?(?:\s+[0-9.eE+-]+)?")
+# No index has more than nine digits; int() raises ValueError for more than 4,300.
+_PHARAOH = re.compile(r"([0-9]{1,9})([-p?])([0-9]{1,9})")
+_NAACL = re.compile(r"([0-9]{1,9})\s+([0-9]{1,9})\s+([0-9]{1,9})(?:\s+([SP]))?(?:\s+[0-9.eE+-]+)?")
 _ROUNDING = 1e-3  # what half precision and a file's decimals may add to a weight of 1
 
 
@@ -162,7 +163,7 @@ def _parse_pairs(text: str, where: str) -> list[Pair]:
     for word in text.split():
         match = _PHARAOH.fullmatch(word)
         if match is None:
-            raise InputError(f"{where}: {word!r} is no link; links are written 0-0 (sure), 0p0 or 0?0 (possible)")
+            raise InputError(f"{where}: {word[:40]!r} is no link; links are written 0-0 (sure), 0p0 or 0?0 (possible)")
         pairs.append((int(match[1]), int(match[3]), match[2] == "-"))
     return pairs
 
@@ -179,7 +180,7 @@ def _naacl_rows(lines: Sequence[str], path: str, sentences: int | None) -> list[
             continue
         match = _NAACL.fullmatch(line.strip())
         if match is None:
-            raise InputError(f"{path}, line {number}: {line!r} is no NAACL link such as '1 2 3 S'")
+            raise InputError(f"{path}, line {number}: {line[:40]!r} is no NAACL link such as '1 2 3 S'")
         sentence, source, target = int(match[1]), int(match[2]), int(match[3])
         if sentence < 1 or source < 1 or target < 1:
             raise InputError(f"{path}, line {number}: index 0, but NAACL files count sentences and words from 1")
@@ -265,7 +266,7 @@ def check_matrix(array: Any, where: str) -> Matrix:
     """The array as a (T, S) matrix of weights. Raises ``InputError``, calling it ``where``, when it is none."""
     try:
         matrix = np.asarray(array, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: not a matrix of numbers with rows of one length") from None
     if matrix.size == 0 and matrix.ndim < 2:
         matrix = matrix.reshape(0, 0)
@@ -311,7 +312,7 @@ def matrix_of_links(links: Links, target_words: int, source_words: int) -> Matri
 def _read_json(path: str | Path) -> list[Any]:
     try:
         value = json.loads("\n".join(read_lines(path)))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(value, list):
         raise InputError(f"{path}: expected a list of matrices, one a sentence")

@@ -184,6 +184,7 @@ BAD = [
     ("ctranslate2", "[]\n[]\n", r"line 1: no JSON of a result"),
     ("ctranslate2", lines(RESULTS[::-1]), r"line 1: attention of shape"),
     ("json", "[]\n", r"line 1: no alignment in JSON"),
+    ("json", '{"format": 1, "source": "a", "target": "b", "sure": [[Infinity, 0]]}\n', r"line 1: no alignment in JSON"),
     ("json", '{"format": 9, "source": [], "target": []}\n', r"line 1: format 9, known is 1"),
     ("json", '{"format": 1, "source": [], "target": [], "sure": [[0, 0]], "possible": []}\n', r"line 1: link 0-0"),
 ]
@@ -218,6 +219,10 @@ def test_layers_and_heads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one_matrix(weight_LHTS, 0, 4), weight_LHTS[0, 4])
     with pytest.raises(InputError, match="head 5 of 5"):
         one_matrix(weight_LHTS, head=5)
+    with pytest.raises(InputError, match=r"shape \(0, 5, 4, 4\), expected layers, heads"):
+        one_matrix(weight_LHTS[:0])
+    with pytest.raises(InputError, match="no array of numbers"):
+        one_matrix(weight_LHTS.astype(str)[:, :, :1, :1] + "x")
     assert from_heads(weight_LHTS, "abc", "xyz").has_source_end
     with pytest.raises(InputError, match="special tokens"):
         from_heads(weight_LHTS, "ab", "xyz")

@@ -76,9 +76,11 @@ def test_pharaoh_and_naacl_files_come_back(tmp_path_factory, sentences):
 def test_naacl_lines_with_and_without_class_and_confidence():
     found = links_of_lines(["1 1 1 S", "1 2 3 P 0.5", "3 1 2"], "gold")
     assert found.links == [Links([(0, 0)], [(1, 2)]), Links(), Links([(0, 1)])]
+    with pytest.raises(InputError, match=r"gold, line 2: .* is no NAACL link"):
+        links_of_lines(["1 1 1", f"1 1 {'9' * 5000}"], "gold")
 
 
-@pytest.mark.parametrize("text", ["0:0", "a-b", "0--1", "-1-0", "0-1-2", "０-１", "1.0-2"])
+@pytest.mark.parametrize("text", ["0:0", "a-b", "0--1", "-1-0", "0-1-2", "０-１", "1.0-2", f"0-{'9' * 5000}"])
 def test_what_is_no_link_is_told_with_its_line(text):
     with pytest.raises(InputError, match=r"gold, line 2: .* is no link"):
         links_of_lines(["0-0", text], "gold", base=0)
@@ -159,12 +161,17 @@ def test_bad_matrix_files_are_told(tmp_path):
     (tmp_path / "m.json").write_text(json.dumps({"0": [[1]]}))
     with pytest.raises(InputError, match="expected a list of matrices"):
         read_matrices(tmp_path / "m.json")
+    (tmp_path / "m.json").write_text(f"[[[{'9' * 5000}]]]")
+    with pytest.raises(InputError, match=r"m\.json: not JSON"):
+        read_matrices(tmp_path / "m.json")
     (tmp_path / "m.json").write_text("[[[0.5], [0.5, 0.1]]]")
     with pytest.raises(InputError, match=r"m\.json, sentence 0: not a matrix"):
         read_matrices(tmp_path / "m.json")
 
 
-@pytest.mark.parametrize("bad", [[[np.nan]], [[-0.1]], [[1.5]], [[np.inf]], [1.0, 2.0], [[[1.0]]], "text", None])
+@pytest.mark.parametrize(
+    "bad", [[[np.nan]], [[-0.1]], [[1.5]], [[np.inf]], [1.0, 2.0], [[[1.0]]], "text", None, [[10**400]]]
+)
 def test_what_is_no_matrix_of_weights_is_refused(bad):
     with pytest.raises(InputError, match="here"):
         check_matrix(bad, "here")

@@ -28,10 +28,13 @@ HINT = "give the tokens of both texts without their ends; cut other special toke
 
 def one_matrix(weight_LHTS: NDArray[np.floating[Any]], layer: int | None = None, head: int | None = None) -> Matrix:
     """The attention of one ``layer`` and one ``head``, counted from 0 (or from the last, -1); the mean of all where
-    they are None, (T, S). Raises ``InputError`` for a layer or head that is not there."""
-    weight = np.asarray(weight_LHTS, dtype=np.float64)
-    if weight.ndim != 4:
-        raise InputError(f"cross-attention of {weight.ndim} dimensions, expected layers, heads, target and source")
+    they are None, (T, S). Raises ``InputError`` for a layer or head that is not there and for other arrays."""
+    try:
+        weight = np.asarray(weight_LHTS, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("cross-attention that is no array of numbers") from None
+    if weight.ndim != 4 or 0 in weight.shape[:2]:
+        raise InputError(f"cross-attention of shape {weight.shape}, expected layers, heads, target and source tokens")
     for name, choice, count in (("layer", layer, weight.shape[0]), ("head", head, weight.shape[1])):
         if choice is not None and not -count <= choice < count:
             raise InputError(f"{name} {choice} of {count}; they are counted from 0, from the last with -1")

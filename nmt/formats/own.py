@@ -22,7 +22,7 @@ def from_json(line: str, where: str = "alignment") -> Alignment:
         links = None
         if "sure" in value:
             links = Links(*([(int(i), int(j)) for i, j in value[kind]] for kind in ("sure", "possible")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise InputError(f"{where}: no alignment in JSON (format, source, target, weights, sure, possible)") from None
     if version != FORMAT:
         raise InputError(f"{where}: format {version!r}, known is {FORMAT}; a newer version of this package wrote it")
