@@ -92,9 +92,10 @@ class Alignment:
     def _checked(self, weights: Any) -> Matrix:
         rows, columns = len(self.target), len(self.source)
         weight_TS = check_matrix(weights, "attention").copy()
-        if weight_TS.size == 0 and 0 in (rows, columns):
+        fits = weight_TS.shape[0] - rows in (0, 1) and weight_TS.shape[1] - columns in (0, 1)
+        if not fits and weight_TS.size == 0 and 0 in (rows, columns):  # a list without rows does not say its columns
             weight_TS = np.zeros((rows, columns))
-        if weight_TS.shape[0] - rows not in (0, 1) or weight_TS.shape[1] - columns not in (0, 1):
+        elif not fits:
             raise ValueError(f"attention of shape {weight_TS.shape} for {rows} target and {columns} source tokens")
         weight_TS.setflags(write=False)
         return weight_TS

@@ -240,6 +240,7 @@ def test_a_sentence_without_words() -> None:
     assert empty.dropped() == []
     assert Alignment(["a"], [], weight_TS=np.zeros((0, 1))).dropped()[0].words == ("a",)
     assert Alignment(["a"], [], weight_TS=[]).coverage().tolist() == [0.0]
+    assert Alignment([], ["x"], weight_TS=np.zeros((2, 0))).read("fed").between_words().shape == (1, 0)
 
 
 def test_an_alignment_is_a_value() -> None:
