@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -97,12 +98,15 @@ def test_translations_alone(texts: Path, tmp_path: Path) -> None:
     assert section["systems"][0]["own"] is None
 
 
-@pytest.mark.parametrize("kind", ["npz", "json", "jsonl", "talp", "naacl", "pharaoh"])
+@pytest.mark.parametrize("kind", ["npz", "json", "json.gz", "jsonl", "talp", "naacl", "pharaoh"])
 def test_alignments_in_every_form(texts: Path, tmp_path: Path, kind: str) -> None:
     links = [Links([(0, 0), (2, 1)]), Links([(0, 0)])]
     matrices = [np.array([[1.0, 0, 0], [0, 0, 1], [0, 0, 0]]), np.array([[1.0], [0]])]
     path = tmp_path / f"links.{kind}"
-    if kind in ("npz", "json"):
+    if kind == "json.gz":
+        write_matrices(tmp_path / "plain.json", matrices)
+        path.write_bytes(gzip.compress((tmp_path / "plain.json").read_bytes()))
+    elif kind in ("npz", "json"):
         write_matrices(path, matrices)
     elif kind == "pharaoh":
         write_links(path, links)
@@ -115,7 +119,7 @@ def test_alignments_in_every_form(texts: Path, tmp_path: Path, kind: str) -> Non
     given = ("--src", texts / "src", "--hyp", texts / "one", "--links", path)
     (section,) = page(*given, out=tmp_path / "p.html")["sections"]
     (one,) = section["systems"]
-    assert one["own"]["soft"] == (kind in ("npz", "json"))
+    assert one["own"]["soft"] == (kind in ("npz", "json", "json.gz"))
     found = unpacked(one["own"]["weights"], [(3, 3), (2, 1)])
     assert [each.tolist() for each in found] == [each.tolist() for each in matrices]
 

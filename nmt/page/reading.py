@@ -153,7 +153,7 @@ def _alignments(path: str, form: str | None, source: Side, target: Side) -> list
             found = list(READERS[form].read(path, *files))
     else:
         pairs = [(one.split(), two.split()) for one, two in zip(source.lines, target.lines, strict=True)]
-        if path.endswith(".json"):
+        if path.removesuffix(".gz").endswith(".json"):
             matrices = read_matrices(path)
             numbered = enumerate(zip(pairs, matrices, strict=False), start=1)
             found = [soft(one, two, weight, f"{path}, sentence {n}", _HINT) for n, ((one, two), weight) in numbered]
