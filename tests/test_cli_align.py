@@ -306,6 +306,10 @@ def test_what_is_wrong_is_told_before_anything_is_printed(
     assert "is no run directory" in refused(invoke(tmp_path, text.source, text.target))
     assert "give --gold" in refused(invoke(text.run, text.source, text.target, "--method", "eflomal"))
     assert "--learn is text" in refused(invoke(text.run, text.source, text.target, "--learn", text.source, text.target))
+    assert "--with makes two directions one" in refused(invoke(text.run, text.source, text.target, "--with", "union"))
+    assert "out.npz: cannot be written (File exists); choose another --matrix" in refused(
+        invoke(text.run, text.source, text.target, "--matrix", text.source / "out.npz")
+    )
     write_lines(tmp_path / "gold", ["0-0 9-9"] * 5)
     assert f"{tmp_path / 'gold'}, line 1" in refused(
         invoke(text.run, text.source, text.target, "--gold", tmp_path / "gold")

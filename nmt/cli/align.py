@@ -102,8 +102,7 @@ class Reader:
     "ways",
     multiple=True,
     type=click.Choice(METHODS),
-    default=["grow-diag"],
-    show_default=True,
+    show_default="grow-diag",
     help="How both become one; given again, the table compares, and the first is printed.",
 )
 @click.option(
@@ -150,6 +149,9 @@ def main(
         raise InputError("--method compares with other aligners, which takes gold links; give --gold")
     if learn and not methods:
         raise InputError("--learn is text for --method to learn from; give a --method, or leave it out")
+    if ways and other is None and not methods:
+        raise InputError("--with makes two directions one; give --symmetrise or a --method, or leave it out")
+    ways = ways or ("grow-diag",)
     if head == "best" and gold is None:
         raise InputError("--head best is the one that gold links like best; give --gold")
     for method in methods:
@@ -208,7 +210,12 @@ def main(
         for _ in said():
             pass
     else:
-        write_matrices(matrix, (one.between_words() for one in said()))
+        try:
+            write_matrices(matrix, (one.between_words() for one in said()))
+        except BrokenPipeError:  # the reader of the links left, which says nothing of the matrices
+            raise
+        except OSError as error:
+            raise InputError(f"{matrix}: cannot be written ({error.strerror}); choose another --matrix") from None
     if known is not None:
         others = [row for method in methods for row in _judged_method(method, ways, source, target, learn, known)]
         _print([*rows.values(), *others])
