@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from nmt.errors import InputError
-from nmt.links import Links, read_links
-from nmt.text import write_lines
+from nmt.links import Links, links_of_lines
+from nmt.text import read_lines, write_lines
 
 
 class Directions(NamedTuple):
@@ -31,11 +31,14 @@ def eflomal(directory: Path, source: Path, target: Path) -> None:
 
 
 def fast_align(directory: Path, source: Path, target: Path) -> None:
-    """fast_align (Dyer, Chahuneau and Smith 2013), with the options of its authors: -d -o -v."""
+    """fast_align (Dyer, Chahuneau and Smith 2013), with the options of its authors: -d -o -v.
+
+    It takes the word ||| for the end of the source, so where a text has it another stands in its place.
+    """
     joined = directory / "joined"
     with open(source, encoding="utf-8") as left, open(target, encoding="utf-8") as right:
-        pairs = zip(left, right, strict=True)
-        write_lines(joined, (f"{one.removesuffix(chr(10))} ||| {other.removesuffix(chr(10))}" for one, other in pairs))
+        sides = ((_without_bars(one), _without_bars(other)) for one, other in zip(left, right, strict=True))
+        write_lines(joined, map(" ||| ".join, sides))
     for name, reverse in (("forward", []), ("backward", ["-r"])):
         (directory / name).write_text(_call("fast_align", ["-i", str(joined), "-d", "-o", "-v", *reverse]), "utf-8")
 
@@ -68,7 +71,8 @@ def align_by(
 ) -> Directions:
     """The links that an aligner finds between the words of ``pairs``; it learns from them and from ``learn``.
 
-    A pair with an empty side has no link. Raises ``InputError`` when the program is not installed, or fails.
+    A pair with an empty side has no link. Raises ``InputError`` when the program is not installed, fails, or gives
+    links that are not of these sentences.
     """
     check_installed(method)
     real = [number for number, pair in enumerate(pairs) if all(side.split() for side in pair)]
@@ -83,15 +87,16 @@ def align_by(
         write_lines(source, (" ".join(one.split()) for one, _ in text))
         write_lines(target, (" ".join(other.split()) for _, other in text))
         ALIGNERS[method].align(directory, source, target)
+        lengths = [(len(one.split()), len(other.split())) for one, other in text]
         for side, file in zip(found, Directions._fields, strict=True):
-            links = read_links(directory / file, base=0).links
-            if len(links) != len(text):
-                raise InputError(
-                    f"{method} gave links of {len(links)} sentences for {len(text)}; is it another version?"
-                )
+            links = links_of_lines(list(read_lines(directory / file)), f"{method}, {file}", 0, lengths).links
             for number, one in zip(real, links[: len(real)], strict=True):
                 side[number] = one
     return found
+
+
+def _without_bars(line: str) -> str:
+    return " ".join("¦¦¦" if word == "|||" else word for word in line.split())
 
 
 def _call(program: str, arguments: Sequence[str]) -> str:

@@ -242,7 +242,9 @@ FAST_ALIGN = """#!/usr/bin/env python3
 import sys
 assert sys.argv[3:6] == ["-d", "-o", "-v"]
 for line in open(sys.argv[2]):
-    one, two = (side.split() for side in line.split("|||"))
+    words = line.split()
+    middle = words.index("|||")  # the first one ends the source
+    one, two = words[:middle], words[middle + 1 :]
     assert one and two
     print(f"{len(one) - 1}-{len(two) - 1}" if "-r" in sys.argv else "0-0")
 """
@@ -259,9 +261,9 @@ def install(directory: Path, method: str, monkeypatch: pytest.MonkeyPatch, progr
 @pytest.mark.parametrize("method", PROGRAMS)
 def test_an_aligner_is_called_for_both_directions(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, method, monkeypatch)
-    found = align_by(method, [("a b", "c  d e"), ("", "x"), ("f", "g")], [("h i", "j"), ("k", " ")])
+    found = align_by(method, [("a b", "c  d e"), ("", "x"), ("f ||| g", "h |||")], [("h i", "j"), ("k", " ")])
     assert found.forward == [Links([(0, 0)]), Links(), Links([(0, 0)])]
-    assert found.backward == [Links([(1, 2)]), Links(), Links([(0, 0)])]
+    assert found.backward == [Links([(1, 2)]), Links(), Links([(2, 1)])]
     assert align_by(method, [("", "x")]) == ([Links()], [Links()])
 
 
@@ -293,6 +295,19 @@ def test_an_aligner_that_fails_is_told_with_its_last_line(tmp_path: Path, monkey
     install(tmp_path, "eflomal", monkeypatch, "#!/bin/sh\necho first >&2\necho no memory >&2\nexit 3\n")
     with pytest.raises(InputError, match="eflomal-align failed with status 3: no memory"):
         align_by("eflomal", [("a", "b")])
+
+
+@pytest.mark.parametrize("method", PROGRAMS)
+def test_links_of_an_aligner_are_of_the_words_it_was_given(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wrong, sentence in (
+        ("0-1", f"{method}, forward, line 1: link 0-1 is out of range, the source has 2 words"),
+        ("0-0\\n0-0", f"{method}, forward has the links of 2 sentences but the text has 1"),
+    ):
+        install(tmp_path, method, monkeypatch, PROGRAMS[method][1].replace("0-0", wrong))
+        with pytest.raises(InputError, match=sentence):
+            align_by(method, [("a b", "c")])
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input
