@@ -29,7 +29,7 @@ def section() -> Section:
     sources = [" ".join(f"s{n}w{word}" for word in range(n % 7 + 1)) for n in range(SENTENCES)]
     references = [" ".join(f"t{n}w{word}" for word in range(n % 7 + 1)) for n in range(SENTENCES)]
     sources[:3] = [SCRIPT, ARABIC, CHINESE]
-    references[:3] = [SCRIPT, "the boy read", "i like apples ."]
+    references[:3] = [SCRIPT, "the boy read", "i like apples"]
     first = list(references)
     second = []
     for n, line in enumerate(references):
@@ -37,6 +37,8 @@ def section() -> Section:
         second.append(" ".join([*words, *words[-2:]] if n % 5 == 0 and n else words[:-1]))
     aligned = [[diagonal(*pair) for pair in zip(sources, lines, strict=True)] for lines in (first, second, references)]
     gold = [Links([(word, word) for word in range(len(line.split()))]) for line in sources]
-    gold[:3] = [Links(), Links([(0, 0)], [(1, 1)]), Links([(0, 0)])]
+    gold[:3] = [Links(), Links([(0, 0)], [(1, 1)]), Links([(2, 0)])]
+    # The Chinese sentence is off the diagonal, and longer than its reference: it tells rows from columns.
+    aligned[2][2] = Alignment(CHINESE.split(), references[2].split(), weight_TS=[[0, 0, 0.75, 0], [0] * 4, [0] * 4])
     entries = [Entry("A", first, aligned[0], aligned[2]), Entry("B <i>", second, aligned[1], aligned[2])]
     return Section("held-out", entries, sources, [references], gold)

@@ -243,6 +243,24 @@ def test_gold_is_outlined_in_the_forced_reference(opened: Open) -> None:
     assert page.get_by_role("button", name="forced reference").get_attribute("aria-pressed") == "true"
 
 
+def test_rows_are_target_words_and_columns_source_words(opened: Open) -> None:
+    page = opened("#1/3")
+    page.locator(".card .heat").first.wait_for()
+    page.keyboard.press("f")
+    card = page.locator(".card").first
+    card.locator(".gold rect").wait_for()
+    column, row = (card.locator(".labels text", has_text=re.compile(f"^{word}$")) for word in ("苹果", "i"))
+    for part in (".cells rect", ".gold rect"):
+        x, y, width, height = (
+            float(card.locator(part).get_attribute(name) or "") for name in ("x", "y", "width", "height")
+        )
+        assert x < float(column.get_attribute("x") or "") < x + width
+        assert y < float(row.get_attribute("y") or "") < y + height
+    card.locator(".cells rect").hover(force=True)  # below what the pointer is caught by
+    assert card.locator(".status").inner_text() == "i ← 苹果 0.75"
+    assert card.locator(".lit").all_inner_texts() == ["苹果", "i"]
+
+
 def test_repetition_is_marked(opened: Open) -> None:
     page = opened("#1/6")  # sentence 5 of B: t5w4 t5w5 twice
     page.locator(".card .heat").first.wait_for()

@@ -57,10 +57,11 @@ def test_a_long_sentence_and_a_single_word(tmp_path: Path) -> None:
 
 
 def test_a_weight_is_drawn_at_its_words(tmp_path: Path) -> None:
-    """The darkest cell stands in the source word's column and the target word's row, and has the scale's own colour."""
+    """The darkest cell stands in the source word's column and the target word's row, and has the scale's own colour;
+    the frame of a gold link stands around its cell."""
     weight_TS = np.zeros((3, 4))
     weight_TS[2, 1] = 0.75
-    draw_attention(tmp_path / "one.png", weight_TS, list("abcd"), list("xyz"))
+    draw_attention(tmp_path / "one.png", weight_TS, list("abcd"), list("xyz"), gold=Links({(3, 0)}))
     pixels = imread(tmp_path / "one.png")[..., :3]
     wanted = np.array(colormaps["Blues"](0.75)[:3])
     rows, columns = np.nonzero(np.abs(pixels - wanted).max(axis=-1) < 0.01)
@@ -73,6 +74,10 @@ def test_a_weight_is_drawn_at_its_words(tmp_path: Path) -> None:
     assert np.median((rows[inside] - top) / side) == pytest.approx(2.5, abs=0.1)
     assert np.median((columns[inside] - left) / side) == pytest.approx(1.5, abs=0.1)
     assert inside.sum() == pytest.approx(side**2, rel=0.1)
+    red = np.abs(pixels - np.array([0xD1, 0x49, 0x5B]) / 255).max(axis=-1) < 0.05
+    rows, columns = np.nonzero(red[:bottom])  # the legend is below
+    assert (rows.mean() - top) / side == pytest.approx(0.5, abs=0.1)
+    assert (columns.mean() - left) / side == pytest.approx(3.5, abs=0.1)
 
 
 def test_gold_links_are_outlined(tmp_path: Path) -> None:
