@@ -106,7 +106,8 @@ def test_weights_get_coarser_until_they_fit() -> None:
     assert sorted(sizes.values(), reverse=True) == list(sizes.values())
     assert fitted([matrices], sizes[63])[0] == 63
     assert fitted([matrices], sizes[63] - 1)[0] == 31
-    assert fitted([matrices], 0) == (15, [packed(matrices, 15)])
+    assert fitted([matrices], sizes[15] - 1)[0] == 7
+    assert fitted([matrices], 0) == (3, [packed(matrices, 3)])
     assert fitted([], 0) == (255, [])
 
 
@@ -265,6 +266,16 @@ def test_two_thousand_sentences_take_less_than_five_megabytes() -> None:
     assert 0.9 * ROOM < len(page.encode()) < 5e6
     (found,) = data_of(page)["sections"]  # type: ignore[misc]
     assert found["steps"] in (31, 63)
+
+
+def test_a_page_that_is_too_large_all_the_same_is_told_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ROOM", "MOST"):
+        monkeypatch.setitem(document.__globals__, name, 1e4)
+    with pytest.warns(UserWarning, match="show fewer systems") as told:
+        page = document("A", [section()], QUICK)
+    assert f"the page has {len(page.encode()) / 1e6:.1f} MB" in str(told[0].message)
+    (found,) = data_of(page)["sections"]  # type: ignore[misc]
+    assert found["steps"] == 3
 
 
 def test_data_hold_each_weight_once() -> None:

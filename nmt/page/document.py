@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -21,14 +22,16 @@ from nmt.text import written_whole
 from nmt.version import VERSION
 
 FORMAT = 1  # of the data inside the page
-# Bytes that a page of up to so many sentences may have; of more sentences, in proportion. Weights are rounded to fit.
-ROOM, MANY = 4.6e6, 2000
+# Bytes that the data of up to so many sentences may have, and their page; of more sentences, in proportion. Weights are
+# rounded to fit.
+ROOM, MOST, MANY = 4.6e6, 5e6, 2000
 # One script, in the order in which its parts stand on each other.
 SCRIPTS = ("text.js", "weights.js", "heat.js", "sentence.js", "list.js", "page.js")
 
 
 def document(title: str, sections: Sequence[Section], how: Measuring) -> str:
-    """The page as a text. Raises ``InputError`` where a metric that was asked for lacks what it reads."""
+    """The page as a text. Raises ``InputError`` where a metric that was asked for lacks what it reads; warns where
+    even the coarsest weights do not make it small enough."""
     parts, data = [], []
     for number, section in enumerate(sections):
         numbers = measure(section, how)
@@ -37,11 +40,12 @@ def document(title: str, sections: Sequence[Section], how: Measuring) -> str:
         )
         data.append(section_data(section, numbers))
     sentences = sum(section.sentences for section in sections)
-    room = ROOM * max(1.0, sentences / MANY) - len(as_data(data).encode("utf-8", "replace"))
+    share = max(1.0, sentences / MANY)
+    room = ROOM * share - len(as_data(data).encode("utf-8", "replace"))
     for section, one in zip(sections, data, strict=True):
         add_weights(one, section, room * section.sentences / sentences)
     style, script = _file("page.css"), "\n".join(_file(name) for name in SCRIPTS)
-    return Template(_file("page.html")).substitute(
+    page = Template(_file("page.html")).substitute(
         title=escape(title),
         policy=_policy(style, script),
         style=style,
@@ -50,6 +54,12 @@ def document(title: str, sections: Sequence[Section], how: Measuring) -> str:
         version=escape(VERSION),
         data=as_data({"format": FORMAT, "title": title, "sections": data}),
     )
+    if (size := len(page.encode("utf-8", "replace"))) > MOST * share:
+        warnings.warn(
+            f"the page has {size / 1e6:.1f} MB, should have {MOST * share / 1e6:.1f}; show fewer systems or sentences",
+            stacklevel=2,
+        )
+    return page
 
 
 def write_document(path: str | Path, text: str) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nmt.links import Matrix
 
 # What a weight of 1 may become, the finest first: one byte a weight before it is deflated.
-STEPS = (255, 127, 63, 31, 15)
+STEPS = (255, 127, 63, 31, 15, 7, 3)
 
 
 def rounded(weight_TS: Matrix, steps: int = STEPS[0]) -> NDArray[np.uint8]:
