@@ -9,21 +9,23 @@ A link is a pair (source word, target word), both counted from 0 whatever the fi
 Attention matrices have a row a target word and a column a source word, without the end-of-sentence row and column:
 
 * ``.npz``: an array a sentence, named by the sentence's number counted from 0 (``0``, ``1``, …); never a pickle.
-* JSON: a list of matrices, each a list of rows.
+* JSON, or ``.json.gz``: a list of matrices, each a list of rows.
 
 Shapes: T target words (or pieces), S source words (or pieces).
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,10 +248,16 @@ def read_matrices(path: str | Path) -> list[Matrix]:
     return [check_matrix(array, f"{path}, sentence {number}") for number, array in enumerate(arrays)]
 
 
+def _packed(file: BinaryIO, name: str) -> AbstractContextManager[BinaryIO | gzip.GzipFile]:
+    return gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if name.endswith(".gz") else nullcontext(file)
+
+
 def write_matrices(path: str | Path, matrices: Iterable[NDArray[np.floating[Any]]]) -> None:
-    """Write attention matrices, as JSON when the name ends so and as ``.npz`` otherwise; complete or absent."""
-    if str(path).endswith(".json"):
-        with written_whole(path) as stream:  # matrix by matrix, for all at once may be more than memory holds
+    """Write attention matrices, as JSON when the name ends so, or in ``.json.gz``, and as ``.npz`` otherwise; complete or
+    absent."""
+    if str(path).removesuffix(".gz").endswith(".json"):
+        # Matrix by matrix, for all at once may be more than memory holds.
+        with written_whole(path) as file, _packed(file, str(path)) as stream:
             stream.write(b"[")
             for number, matrix in enumerate(matrices):
                 rows = np.asarray(matrix, dtype=np.float64).tolist()

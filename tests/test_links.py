@@ -123,7 +123,7 @@ def test_line_counts_are_checked():
         links_of_lines(["0-0"], "a", lengths=[(1, 1), (1, 1)])
 
 
-@pytest.mark.parametrize("name", ["m.npz", "m.json"])
+@pytest.mark.parametrize("name", ["m.npz", "m.json", "m.json.gz"])
 def test_matrices_come_back(tmp_path, name):
     matrices = [np.array([[0.25, 0.5], [1.0, 0.0], [0.0, 0.0]]), np.zeros((0, 0)), np.ones((1, 3)) / 4]
     write_matrices(tmp_path / name, matrices)
@@ -133,6 +133,7 @@ def test_matrices_come_back(tmp_path, name):
         np.testing.assert_array_equal(one, other)
     write_matrices(tmp_path / name, [])
     assert read_matrices(tmp_path / name) == []
+    assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
 
 
 def test_numpy_itself_reads_what_is_written(tmp_path):

@@ -194,7 +194,7 @@ def _is_jsonl(path: str, lines: Sequence[str]) -> bool:
 def _parse_object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, or a number of thousands of digits
         raise InputError(f"{where}: not JSON ({error})") from None
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object with hyp, and perhaps src, ref, alignment")
