@@ -30,13 +30,12 @@ from nmt.links import (
     check_matrix,
     links_above,
     mutual_links,
-    pieces_to_words,
 )
 from nmt.metrics.alignment import aer
 from nmt.metrics.base import Array, ratio
 from nmt.metrics.diagnostics import coverage_per_word, entropy
 from nmt.symmetrise import SYMMETRISATIONS, soft_product
-from nmt.words import Words, joined
+from nmt.words import Words, joined, pieces_to_words
 
 FORMAT = 1  # of an alignment in JSON
 

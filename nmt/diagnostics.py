@@ -24,10 +24,11 @@ import torch
 from numpy.typing import NDArray
 
 from nmt.batching import collate, plan_sorted
-from nmt.links import argmax_links, pieces_to_words
+from nmt.links import argmax_links
 from nmt.metrics.base import Array, Output
 from nmt.metrics.diagnostics import Coverage, Entropy, Ignored, Nothing, coverage_per_word
 from nmt.translator import Translator
+from nmt.words import pieces_to_words
 
 CHUNK = 1000  # pairs that are read, put in order of length and cut into batches at a time
 OVERLOADED = 2.0

@@ -26,7 +26,7 @@ from nmt.batching import collate, plan_sorted
 from nmt.checkpoint import Checkpoints, load_weights
 from nmt.ensemble import Ensemble
 from nmt.errors import InputError
-from nmt.links import Links, argmax_links, pieces_to_words, words_of_pieces
+from nmt.links import Links, argmax_links
 from nmt.model import BuiltFrom, Model, build_model, with_shown
 from nmt.preparation import VOCABULARIES, Vocabularies, load_vocabularies
 from nmt.recipe import RECIPE_FILE, load_recipe
@@ -34,6 +34,7 @@ from nmt.search import Hypothesis, Prepared, SearchSettings, beam_search, force,
 from nmt.sublayers import Shown
 from nmt.unknown import read_dictionary, replacements
 from nmt.vocabulary import UNK, Vocabulary
+from nmt.words import pieces_to_words, words_of_pieces
 
 CHECKPOINTS = "checkpoints"
 Weights = Literal["final", "best", "last"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nmt.errors import InputError
-from nmt.links import words_of_pieces
+from nmt.links import Matrix
 
 STYLES = ("sentencepiece", "@@", "##")
 
@@ -64,3 +67,59 @@ def spelled(pieces: Sequence[str], words: Sequence[str]) -> Words:
 
 def _letters(text: str) -> str:
     return "".join(text.replace("▁", " ").split())
+
+
+def pieces_to_words(
+    weight_TS: NDArray[np.floating[Any]],
+    target_word_T: Sequence[int],
+    source_word_S: Sequence[int],
+    words: tuple[int, int] = (0, 0),
+) -> Matrix:
+    """Weights between words from weights between subword pieces.
+
+    ``target_word_T`` and ``source_word_S`` give the word of every piece, counted from 0 (see :func:`words_of_pieces`).
+    A source word gets the *sum* of its pieces' weights, a target word the *mean* of its pieces' rows, so a row that
+    sums to 1 still does. ``words`` are the target and source words there are at least: one without a piece gets 0.
+    """
+    target_T, source_S = np.asarray(target_word_T, dtype=np.intp), np.asarray(source_word_S, dtype=np.intp)
+    if weight_TS.shape != (len(target_T), len(source_S)):
+        raise ValueError(f"weights of shape {weight_TS.shape} for {len(target_T)} target and {len(source_S)} pieces")
+    targets, sources = int(target_T.max(initial=words[0] - 1)) + 1, int(source_S.max(initial=words[1] - 1)) + 1
+    summed = np.zeros((targets, sources))
+    np.add.at(summed, (target_T[:, None], source_S[None, :]), weight_TS)
+    pieces = np.bincount(target_T, minlength=targets)
+    return summed / np.maximum(pieces, 1)[:, None]
+
+
+def words_of_pieces(pieces: Sequence[str], style: str) -> list[int]:
+    """The word, counted from 0, to which each piece belongs.
+
+    ``style``: ``sentencepiece`` (``▁`` begins a word), ``@@`` (at the end of a piece: the word goes on) or ``##`` (at
+    the head of a piece: it continues a word). Raises ``ValueError`` for another style.
+    """
+    if style == "sentencepiece":
+        return _sentencepiece_words(pieces)
+    if style == "@@":
+        begins = [number == 0 or not pieces[number - 1].endswith("@@") for number in range(len(pieces))]
+    elif style == "##":
+        begins = [number == 0 or not piece.startswith("##") for number, piece in enumerate(pieces)]
+    else:
+        raise ValueError(f"unknown style of pieces {style!r}; known are sentencepiece, @@ and ##")
+    return [word - 1 for word in np.cumsum(begins, dtype=int).tolist()]
+
+
+def _sentencepiece_words(pieces: Sequence[str]) -> list[int]:
+    """A piece belongs to the word of its first character that is not ``▁``; a piece of ``▁`` alone to the next word."""
+    index, word, between = [], -1, True
+    for piece in pieces:
+        first = None
+        for character in piece:
+            if character == "▁":
+                between = True
+                continue
+            if between:
+                word, between = word + 1, False
+            if first is None:
+                first = word
+        index.append(word + 1 if first is None else first)
+    return [min(number, max(word, 0)) for number in index]

@@ -18,14 +18,13 @@ from nmt.links import (
     links_of_lines,
     matrix_of_links,
     parse_links,
-    pieces_to_words,
     read_links,
     read_matrices,
-    words_of_pieces,
     write_links,
     write_matrices,
     write_naacl,
 )
+from nmt.words import pieces_to_words, words_of_pieces
 
 PAIR = st.tuples(st.integers(0, 30), st.integers(0, 30))
 LINKS = st.builds(Links, st.frozensets(PAIR, max_size=8), st.frozensets(PAIR, max_size=8))
