@@ -109,7 +109,7 @@ BUGS: dict[str, Bug] = {
     ),
     "pieces-averaged": Bug(
         "a source word gets the mean of its pieces, not their sum",
-        *("nmt/links.py", "np.add.at(summed", "np.maximum.at(summed"),
+        *("nmt/words.py", "np.add.at(summed", "np.maximum.at(summed"),
         "links",
     ),
 }
