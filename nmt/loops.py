@@ -17,7 +17,7 @@ and gives; N rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
@@ -60,7 +60,8 @@ class Left:
         """The sum so far, at first 0, in float32 at least: for who adds to it in place."""
         self._begin()
         if self._sums is None:
-            self._sums = (torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32)),)
+            wide = torch.promote_types(like.dtype, torch.float32)
+            self._sums = (torch.zeros(like.shape, dtype=wide, device=like.device),)
         return self._sums[0]
 
     def taken(self) -> Gradients | None:
@@ -106,8 +107,8 @@ def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     return one if other is None else other if one is None else one + other
 
 
-# What the innermost loop shares, by kind and identity of its tensor, which is kept alive with it; None out of loops.
-_LOOP: ContextVar[dict[tuple[type, int], tuple[Tensor, Any]] | None] = ContextVar("loop", default=None)
+# What the innermost loop shares, by way and identity of its tensor, which is kept alive with it; None out of loops.
+_LOOP: ContextVar[dict[tuple[Hashable, int], tuple[Tensor, Any]] | None] = ContextVar("loop", default=None)
 
 
 @contextmanager
@@ -144,20 +145,20 @@ def share(
         (seen,) = _through_gate(left, coarse(tensor) if factor else tensor.dtype, tensor)
         return Shared(seen, left)
 
-    return _known(Shared, tensor, opened)
+    return _known((Shared, gradient, factor), tensor, opened)
 
 
 Known = TypeVar("Known")
 
 
-def _known(kind: type[Known], tensor: Tensor, opened: Callable[[], Known]) -> Known | None:
-    """What was ``opened`` for a tensor when this loop met it first; None where there is nothing to share."""
+def _known(way: Hashable, tensor: Tensor, opened: Callable[[], Known]) -> Known | None:
+    """What was ``opened`` for a tensor when this loop first met it so; None where there is nothing to share."""
     loop = _LOOP.get()
     if loop is None or not torch.is_grad_enabled() or not tensor.requires_grad:
         return None
-    if (kind, id(tensor)) not in loop:
-        loop[kind, id(tensor)] = tensor, opened()
-    known: Known = loop[kind, id(tensor)][1]
+    if (way, id(tensor)) not in loop:
+        loop[way, id(tensor)] = tensor, opened()
+    known: Known = loop[way, id(tensor)][1]
     return known
 
 
@@ -200,7 +201,7 @@ def share_linear(linear: nn.Linear) -> SharedLinear | None:
         weight_GK, bias_G = _through_gate(left, coarse(linear.weight), linear.weight, linear.bias)
         return SharedLinear(weight_GK, bias_G, left)
 
-    return _known(SharedLinear, linear.weight, opened) if type(linear) is nn.Linear else None
+    return _known((SharedLinear, id(linear.bias)), linear.weight, opened) if type(linear) is nn.Linear else None
 
 
 def project(linear: nn.Linear, x: Tensor) -> Tensor:

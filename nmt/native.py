@@ -51,15 +51,19 @@ def run(name: str, sizes: tuple[int, int, int, int], *arguments: Tensor, wide: t
     A tensor of four axes is ``rows``: float32, with an axis of 1 where all share it. Another one is an array.
     """
     function = getattr(_library(), f"{name}_{WIDE[wide]}" if wide else name)
+    # C would take any memory for what it expects.
+    if wide != torch.bfloat16 and any(one.is_floating_point() and one.dtype != torch.float32 for one in arguments):
+        raise TypeError(f"{name}: float32 expected, not {', '.join(str(one.dtype) for one in arguments)}")
     function(*map(ctypes.c_int64, sizes), *map(_argument, arguments))
 
 
 def _argument(tensor: Tensor) -> Any:
     if tensor.dim() != 4:
-        assert tensor.is_contiguous()
+        if not tensor.is_contiguous():
+            raise ValueError(f"an array with gaps: shape {tuple(tensor.shape)}, steps {tensor.stride()}")
         return ctypes.c_void_p(tensor.data_ptr())
-    assert tensor.dtype == torch.float32
-    assert tensor.stride(-1) == 1 or tensor.shape[-1] == 1
+    if tensor.dtype != torch.float32 or (tensor.stride(-1) != 1 and tensor.shape[-1] > 1):
+        raise ValueError(f"rows of {tensor.dtype} with steps {tensor.stride()}")
     steps = [0 if size == 1 else step for size, step in zip(tensor.shape[:3], tensor.stride()[:3], strict=True)]
     return _Rows(tensor.data_ptr(), *steps)
 
@@ -73,10 +77,18 @@ def _library() -> ctypes.CDLL | None:
     source = files("nmt").joinpath("native.c").read_bytes()
     for way in _WAYS:
         try:
-            return ctypes.CDLL(str(_compiled(compiler, source, way)))
-        except (OSError, subprocess.SubprocessError):
+            return _loaded(compiler, source, way)
+        except (OSError, subprocess.SubprocessError, RuntimeError):  # the last: no home directory
             continue
     return None
+
+
+def _loaded(compiler: str, source: bytes, way: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(_compiled(compiler, source, way)))
+    except OSError:  # damaged, or of a machine with another C library
+        _compiled(compiler, source, way).unlink()
+        return ctypes.CDLL(str(_compiled(compiler, source, way)))
 
 
 def _compiled(compiler: str, source: bytes, way: str) -> Path:

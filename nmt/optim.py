@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import nn
+from torch.autograd.graph import increment_version
 from torch.optim import Optimizer
 
 from nmt.settings import Builder, Choice
@@ -15,6 +16,17 @@ from nmt.settings import Builder, Choice
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Update = Annotated[int, Field(ge=1)]
+
+
+def _counted(optimiser: Optimizer) -> Optimizer:
+    """Its fused step changes weights and torch does not count that; a search that has computed something from them (see
+    :class:`~nmt.search.prepared.Prepared`) goes by the count."""
+
+    def count(optimiser: Optimizer, *step: Any) -> None:
+        increment_version([one for group in optimiser.param_groups for one in group["params"]])
+
+    optimiser.register_step_post_hook(count)
+    return optimiser
 
 
 def adam(
@@ -26,7 +38,7 @@ def adam(
     epsilon: Positive = 1e-8,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015)."""
-    return torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, fused=True)
+    return _counted(torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, fused=True))
 
 
 def adamw(
@@ -39,7 +51,8 @@ def adamw(
     decay: Annotated[float, Field(ge=0)] = 0.01,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, weight_decay=decay, fused=True)
+    betas = beta1, beta2
+    return _counted(torch.optim.AdamW(parameters, lr=rate, betas=betas, eps=epsilon, weight_decay=decay, fused=True))
 
 
 def adadelta(

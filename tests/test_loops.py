@@ -132,6 +132,19 @@ def test_a_layer_and_its_matrix_turned_share_what_they_leave_apart() -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+def test_a_tensor_that_is_shared_in_two_ways_gets_both_gradients() -> None:
+    value_BSE = torch.randn(1, 2, 3, requires_grad=True)
+    weight_BTS = torch.rand(1, 1, 2)
+    for alone in (expectation(weight_BTS, value_BSE).sum(), value_BSE.sum()):
+        alone.backward()
+    wanted, value_BSE.grad = value_BSE.grad, None
+    with looping():
+        of_source(value_BSE)  # adds to a sum, where the other leaves parts of a product
+        both = expectation(weight_BTS, value_BSE).sum() + value_BSE.sum()
+    both.backward()
+    torch.testing.assert_close(value_BSE.grad, wanted)
+
+
 def test_under_autocast_a_sum_over_many_steps_notices_each() -> None:
     """In bfloat16 512 + 2 is 512."""
     linear = nn.Linear(4, 4)

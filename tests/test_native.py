@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from computed import (
     assert_as_by_torch,
     assert_as_under_autocast,
     assert_nothing_hides,
+    backend,
+    drawn,
     query,
     source,
+    values_and_gradients,
 )
 from torch import Tensor
 
@@ -28,6 +32,7 @@ from nmt import native
 from nmt.attention import after_look
 from nmt.attention.base import distribute
 from nmt.attention.gates import Operand, after_gate, of_query, of_source
+from nmt.cells import GRU, unroll
 from nmt.cells.dropout import Dropout
 from nmt.cells.gru import reset_after
 from nmt.loops import applied
@@ -94,6 +99,86 @@ def test_the_same_under_autocast(name: str) -> None:
 
 
 @there
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "gru"])  # its input is a step of many
+def test_memory_of_any_steps(name: str) -> None:
+    """Axes in another order in memory, and a gradient that is one number over and over, as that of a sum is."""
+    operation, *_ = OPERATIONS[name]
+    results = []
+    for order in (False, True):
+        leaves = [one.requires_grad_() for one in drawn(OPERATIONS[name])]
+        seen = [one.mT.contiguous().mT if order and one.dim() > 1 else one for one in leaves]
+        result = operation(*seen)
+        results.append([result.detach(), *torch.autograd.grad(result.sum(), leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@there
+@every
+def test_what_is_kept_is_what_was_computed_alone(name: str) -> None:
+    """A part of a larger memory would keep all of that."""
+    result = OPERATIONS[name][0](*drawn(OPERATIONS[name]))
+    assert result.untyped_storage().nbytes() == result.numel() * result.element_size()
+
+
+@there
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_torchs_default_type_does_not_matter(dtype: torch.dtype) -> None:
+    given = {name: drawn(operation) for name, operation in OPERATIONS.items()}
+    wanted = {name: values_and_gradients(OPERATIONS[name], one) for name, one in given.items()}
+    x = torch.rand(1000)
+    torch.set_default_dtype(dtype)
+    try:
+        for name, one in given.items():
+            found = OPERATIONS[name][0](*one)
+            torch.testing.assert_close(found, wanted[name][0])
+        dropped = Dropout(0.2).train()(x)
+        assert dropped.dtype == torch.float32
+        assert bool(((dropped == 0) | torch.isclose(dropped, x / 0.8)).all())
+        assert 700 < int((dropped != 0).sum()) < 900
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@there
+def test_what_c_would_take_for_something_else_is_refused() -> None:
+    one = torch.zeros(1, 1, 4)
+    with pytest.raises(TypeError, match=r"additive_forward: float32 expected, not .*bfloat16"):
+        native.run("additive_forward", (1, 1, 1, 4), one, one, one[0, 0].bfloat16(), one)
+    with pytest.raises(ValueError, match="an array with gaps"):
+        native.run("additive_forward", (1, 1, 1, 2), one[..., ::2], one, one[0, 0], one)
+
+
+@there
+def test_a_gru_in_bfloat16_stays_in_it() -> None:
+    cell, x_BTX = GRU(5, 6).bfloat16(), torch.randn(2, 3, 5).bfloat16()
+    found = unroll(cell, x_BTX, torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 6).bfloat16())
+    with backend("cpu", None):
+        wanted = unroll(cell, x_BTX, torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 6).bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.02)
+    found.float().sum().backward()
+    assert cell.hidden.weight.grad is not None
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=there), False])
+def test_in_bfloat16_a_word_that_is_nearly_sure_keeps_its_gradient(smoothing: float, compiled: bool) -> None:
+    logit_NV = torch.zeros(4, 100, dtype=torch.bfloat16)
+    logit_NV[:, 7] = torch.tensor([7.0, 10.5, 12.0, 14.0])  # p from .92 to .99992
+    target_N, gradients = torch.full((4,), 7), []
+    plain_NV = logit_NV.float().requires_grad_()
+    F.cross_entropy(plain_NV, target_N, reduction="sum", label_smoothing=smoothing).backward()
+    with nullcontext() if compiled else backend("cpu", None):
+        leaf_NV = logit_NV.clone().requires_grad_()
+        applied(_CrossEntropy, leaf_NV, target_N, smoothing).sum().backward()
+    assert leaf_NV.grad is not None
+    assert plain_NV.grad is not None
+    gradients = leaf_NV.grad.float(), plain_NV.grad
+    torch.testing.assert_close(*(one[:, 7] for one in gradients), rtol=0.005, atol=0)
+
+
+@there
 @every
 def test_what_is_not_a_number_stays_none(name: str) -> None:
     assert_nothing_hides(OPERATIONS[name])
@@ -109,6 +194,29 @@ def test_bfloat16_is_rounded_to_the_nearest() -> None:
     x = torch.empty(1, h.shape[-1], dtype=torch.bfloat16)
     native.run("reset_forward", (1, 1, 1, h.shape[-1]), open_, open_, h, x, wide=torch.bfloat16)
     torch.testing.assert_close(x[0], h.flatten().to(torch.bfloat16), rtol=0, atol=0, equal_nan=True)
+
+
+@there
+def test_a_damaged_library_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from nmt import native; print(native._library()._name)"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    places = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        places.append(Path(done.stdout.strip()))
+        whole = places[-1].read_bytes()
+        places[-1].write_bytes(b"")
+    assert places[0] == places[1]
+    assert whole
+
+
+def test_without_a_home_nothing_is_kept_and_nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert native._library.__wrapped__() is None
 
 
 def test_without_a_compiler_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

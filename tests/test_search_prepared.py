@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from searching import SOURCES, V, a_model, batch_of, plain_search, searched
 from nmt.ensemble import Ensemble
 from nmt.errors import InputError
 from nmt.model import EncoderDecoder, Model
+from nmt.optim import OPTIMISERS
 from nmt.quantised import Int8Linear, quantised
 from nmt.search import Prepared, SearchSettings, refuse_precision
 from nmt.tabulated import Tabulated
@@ -105,16 +107,16 @@ def test_nothing_is_stale_when_weights_change(settings: SearchSettings) -> None:
     model = a_model(torch.float32, words=40, **WIDE)
     prepared, other = Prepared(model), a_model(torch.float32, words=40, **WIDE)
 
-    def step() -> None:
+    def step(kind: str) -> None:
         with torch.enable_grad():
-            optimiser = torch.optim.SGD(model.parameters(), 1.0)
+            optimiser = OPTIMISERS[kind](model.parameters(), rate=0.1)
             logits(model).square().mean().backward()
             optimiser.step()
 
     changes = [
         lambda: None,
         lambda: model.decoder.embedding.weight.mul_(0.5),
-        step,
+        *(partial(step, kind) for kind in OPTIMISERS),
         lambda: model.load_state_dict(other.state_dict()),
         lambda: setattr(model.decoder.embedding, "weight", torch.nn.Parameter(torch.randn(40, 32))),
     ]

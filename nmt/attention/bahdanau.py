@@ -78,7 +78,7 @@ class _Additive(torch.autograd.Function):
         query_BTA, product_BSA, v_A = ctx.saved_tensors
         total_BSA = torch.zeros_like(product_BSA) if ctx.left is None else ctx.left.sum(product_BSA)
         if kernels.usable(query_BTA, v_A):
-            grad_BTA, grad_BA = torch.zeros_like(query_BTA), v_A.new_zeros(len(query_BTA), len(v_A))
+            grad_BTA, grad_BA = torch.zeros_like(query_BTA), query_BTA.new_zeros(len(query_BTA), len(v_A))
             given = grad_BTS.contiguous(), query_BTA, product_BSA, v_A, grad_BTA, total_BSA, grad_BA
             kernels.run("additive_backward", _sizes(query_BTA, product_BSA), *given)
             grad_A = grad_BA.sum(dim=0)

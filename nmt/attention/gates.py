@@ -20,6 +20,7 @@ Shapes: B batch, T queries, S source positions, E size of the refined vectors, N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -81,9 +82,10 @@ def places_of(operands: Sequence[Operand]) -> Places:
 
 
 def aligned(places: Places, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The operands with four axes, in float32 at least."""
+    """The operands with four axes, in float32 at least, the numbers of a vector next to each other."""
     wide = torch.promote_types(tensors[1].dtype, torch.float32)
-    return [one.to(wide).unsqueeze(axis) for one, (_, axis) in zip(tensors, places, strict=True)]
+    dense = (one if one.stride(-1) == 1 else one.contiguous() for one in (one.to(wide) for one in tensors))
+    return [one.unsqueeze(axis) for one, (_, axis) in zip(dense, places, strict=True)]
 
 
 class Sums:
@@ -120,7 +122,8 @@ class _Exact(torch.autograd.Function):
         qz, kz, qr, kr, h, c = wide = aligned(places, tensors)
         with torch.autocast(weight_EE.device.type, enabled=False):
             if kernels.usable(weight_EE, *wide):
-                x_NE, out_NE = weight_EE.new_empty(2, sizes[0] * sizes[1] * sizes[2], sizes[3]).unbind()
+                # Each in a memory of its own: who keeps h' would keep r ⊙ h with it.
+                x_NE, out_NE = (weight_EE.new_empty(math.prod(sizes[:3]), sizes[3]) for _ in range(2))
                 kernels.run("reset_forward", sizes, qr, kr, h, x_NE, wide=kind)
                 p_NE = F.linear(x_NE, weight_EE)
                 kernels.run("mix_forward", sizes, qz, kz, h, c, p_NE, out_NE, wide=kind)
@@ -139,7 +142,7 @@ class _Exact(torch.autograd.Function):
         qz, kz, qr, kr, h, c = wide = aligned(ctx.places, tensors)
         sums = Sums(ctx.places, tensors)
         dqz, dkz, dqr, dkr, dh, dc = sums.views
-        grad_NE = grad_BTSE.reshape(-1, sizes[3])
+        grad_NE = grad_BTSE.reshape(-1, sizes[3]).contiguous()
         if kernels.usable(weight_EE, *wide):
             inner_NE, x_NE = torch.empty_like(grad_NE), torch.empty_like(grad_NE)
             kernels.run("mix_backward", sizes, grad_NE, qz, kz, h, c, p_NE, dqz, dkz, dh, dc, inner_NE, wide=kind)
@@ -186,7 +189,7 @@ class _After(torch.autograd.Function):
         sizes, wide = sizes_of(tensors), aligned(places, tensors)
         sums = Sums(places, tensors)
         if kernels.usable(*wide):
-            grad_NE = grad_BTSE.reshape(-1, sizes[3])
+            grad_NE = grad_BTSE.reshape(-1, sizes[3]).contiguous()
             kernels.run("after_backward", sizes, grad_NE, *wide, *sums.views, wide=grad_NE.dtype)
         else:
             qz, kz, qr, kr, qc, kc, h = wide

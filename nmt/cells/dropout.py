@@ -56,7 +56,8 @@ class _Dropped(torch.autograd.Function):
 
 
 def _dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
-    scale, below = torch.tensor([1 / (1 - rate)]), torch.tensor([round(rate * 2**32)])
+    scale = torch.tensor([1 / (1 - rate)], dtype=torch.float32, device="cpu")
+    below = torch.tensor([round(rate * 2**32)], device="cpu")
     x = x.contiguous()
     out = torch.empty_like(x)
     row = x.view(-1), seed, scale, below, out.view(-1)

@@ -81,7 +81,7 @@ def _forward(given: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tens
     """h', r and z from p, u and h, all in float32."""
     h_BH = given[2]
     # Each in a memory of its own: the next step keeps h', and would keep r and z with it.
-    out_BH, r_BH, z_BH = (torch.empty(h_BH.shape) for _ in range(3))
+    out_BH, r_BH, z_BH = (torch.empty_like(h_BH, memory_format=torch.contiguous_format) for _ in range(3))
     native.run("gru_forward", (len(h_BH), 1, 1, h_BH.shape[1]), *map(_row, given), out_BH, r_BH, z_BH)
     return out_BH, r_BH, z_BH
 
@@ -93,9 +93,10 @@ def _gradients(grad_BH: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, Tensor
 
     of p; of u the first is ∂h̄ ⊙ r; and that of h is g ⊙ z.
     """
-    grad_product_BG, grad_recurrent_BG, grad_h_BH = grads = tuple(torch.empty(one.shape) for one in given)
+    grads = tuple(torch.empty_like(one, memory_format=torch.contiguous_format) for one in given)
+    grad_product_BG, grad_recurrent_BG, grad_h_BH = grads
     sizes = len(grad_h_BH), 1, 1, grad_h_BH.shape[1]
-    native.run("gru_backward", sizes, *map(_row, (grad_BH, *given)), *grads)
+    native.run("gru_backward", sizes, *map(_row, (grad_BH.float(), *given)), *grads)
     return grad_product_BG, grad_recurrent_BG, grad_h_BH
 
 
@@ -109,7 +110,7 @@ class _ResetAfter(torch.autograd.Function):
         ctx.save_for_backward(*given)
         ctx.mark_non_differentiable(r_BH, z_BH)
         ctx.set_materialize_grads(False)  # r and z have none
-        return out_BH, r_BH, z_BH
+        return out_BH.to(h_BH.dtype), r_BH, z_BH
 
     @staticmethod
     @once_differentiable
@@ -132,7 +133,7 @@ class _Step(torch.autograd.Function):
         ctx.mark_non_differentiable(r_BH, z_BH)
         ctx.set_materialize_grads(False)
         ctx.leave = shared.leave
-        return out_BH, r_BH, z_BH
+        return out_BH.to(h_BH.dtype), r_BH, z_BH
 
     @staticmethod
     @once_differentiable

@@ -60,7 +60,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logit_NV: Tensor, target_N: Tensor, smoothing: float) -> Tensor:
         if native.usable(logit_NV):
-            logit_NV, norm_N = logit_NV.contiguous(), torch.empty(len(logit_NV))
+            logit_NV, norm_N = logit_NV.contiguous(), torch.empty(len(logit_NV), dtype=torch.float32, device="cpu")
             native.run("log_norm", _sizes(logit_NV), logit_NV, norm_N, wide=logit_NV.dtype)
         else:
             parts = torch.split(logit_NV, _rows(logit_NV))
@@ -79,15 +79,18 @@ class _CrossEntropy(torch.autograd.Function):
         logit_NV, target_N, norm_N = ctx.saved_tensors
         grad_NV = logit_NV.detach() if ctx.in_place else torch.empty_like(logit_NV)
         rows, even = _rows(logit_NV), ctx.smoothing / logit_NV.shape[1]
+        # That of the target apart: where p comes near 1, p − q is lost in half precision if p is rounded first.
+        logit_N1, grad_N1 = at_least_float32(logit_NV.gather(1, target_N.unsqueeze(1))), grad_N.unsqueeze(1)
+        said_N1 = ((logit_N1 - norm_N.unsqueeze(1)).exp_() - even - (1 - ctx.smoothing)) * grad_N1
+        said_N1.masked_fill_(grad_N1 == 0, 0.0)  # padding may be any number
         if native.usable(logit_NV, grad_N):
-            given = logit_NV, norm_N, grad_N.contiguous(), torch.tensor([even])
+            given = logit_NV, norm_N, grad_N.contiguous(), torch.tensor([even], dtype=torch.float32, device="cpu")
             native.run("softmax_gradient", _sizes(logit_NV), *given, grad_NV, wide=logit_NV.dtype)
         else:
-            columns = (torch.split(one, rows) for one in (logit_NV, grad_NV, norm_N.unsqueeze(1), grad_N.unsqueeze(1)))
+            columns = (torch.split(one, rows) for one in (logit_NV, grad_NV, norm_N.unsqueeze(1), grad_N1))
             for logit_MV, grad_MV, norm_M1, grad_M1 in zip(*columns, strict=True):
                 share_MV = torch.sub(logit_MV, norm_M1).exp_().sub_(even)
-                torch.mul(share_MV, grad_M1, out=grad_MV).masked_fill_(grad_M1 == 0, 0.0)  # padding may be any number
-        said_N1 = grad_NV.gather(1, target_N.unsqueeze(1)) - (1 - ctx.smoothing) * grad_N.unsqueeze(1)
+                torch.mul(share_MV, grad_M1, out=grad_MV).masked_fill_(grad_M1 == 0, 0.0)
         # Not added by scatter_add_, which copies all of a tensor in half precision, twice.
         return grad_NV.scatter_(1, target_N.unsqueeze(1), said_N1.to(grad_NV.dtype)), None, None
 
