@@ -23,7 +23,7 @@ def share(setting: Setting, updates: int, say: Say) -> tuple[list[str], list[str
     """The time of gathering, collating and moving batches beside that of whole updates, which holds it."""
     works, names = ["train", "data"], [OURS, "ours-bf16"]
     turns = take_turns(
-        {name: start_of(name, setting, trains=True) for name in names},
+        {name: start_of(name, setting) for name in names},
         works,
         dict.fromkeys(names, updates),
         setting.rounds,

@@ -111,7 +111,6 @@ def measure(
                 "workload": str(generate(workload, cache)),
                 "size": sizes.scorer,
                 "batch": batch,
-                "keep_memory": True,
                 "forced_length": workload.forced_length,
                 "overrides": [*overrides(name, sizes, device), *WAYS[way]],
             }

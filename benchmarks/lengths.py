@@ -51,9 +51,7 @@ def one_length(name: str, setting: Setting, both: tuple[int, int], sentences: in
         pairs=16 * setting.batch, lengths=both, test_pairs=sentences, forced_length=both[1]
     )
     now = setting._replace(workload=workload)
-    turns = take_turns(
-        {name: start_of(name, now, trains=True)}, WORKS, {name: 1}, setting.rounds, _nothing, {"decode": sentences}
-    )
+    turns = take_turns({name: start_of(name, now)}, WORKS, {name: 1}, setting.rounds, _nothing, {"decode": sentences})
     if turns.failures:
         say(f"{name}: failed: {turns.failures[name]}")
         return None

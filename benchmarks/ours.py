@@ -79,8 +79,7 @@ def batches_for_ever(recipe: Recipe, data: Data) -> Iterator[Any]:
 
 def make(settings: dict[str, Any]) -> Works:
     """Training, its data alone, beam search and forced alignment of a workload, with ``settings["overrides"]``."""
-    if settings["keep_memory"]:  # as nmt-train does, and the other commands do not
-        settle()
+    settle()  # as our commands do
     directory = Path(settings["workload"])
     place = directory.parent / f"ours-{settings['size']}-{settings['batch']}-{directory.name}"
     path = recipe_of(directory, place, settings["size"], settings["batch"], settings["forced_length"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from benchmarks.machine import GIGA
 from benchmarks.rounds import key, middle, ratio, speeds, take_turns
@@ -28,7 +29,7 @@ def decode(names: Sequence[str], setting: Setting, sentences: int, say: Say) -> 
             ratio(speeds(ours, "sentences", seconds), speeds(answers, "sentences", seconds)) if ours else None
             for seconds in ("seconds", "cpu_seconds")
         ]
-        speed = sorted(speeds(answers, "sentences"))[len(answers) // 2]
+        speed = median(speeds(answers, "sentences"))
         words = middle(answers, "words") / middle(answers, "sentences")
         rows.append([name, speed, *beside, words, middle(answers, "peak_memory") / GIGA])
     head = ["system", "sentences/s", "ours ÷ it", "the same, CPU time", "words a sentence", "peak memory GB"]
@@ -46,7 +47,7 @@ def align(names: Sequence[str], setting: Setting, sentences: int, say: Say) -> t
     for name in names:
         searched, forced = (turns.answers.get(key(name, work, works), []) for work in works)
         if forced:
-            speed = [sorted(speeds(one, "sentences"))[len(one) // 2] for one in (searched, forced)]
+            speed = [median(speeds(one, "sentences")) for one in (searched, forced)]
             rows.append([name, *speed, ratio(speeds(forced, "sentences"), speeds(searched, "sentences"))])
     head = ["system", "beam search, sentences/s", "forced alignment, sentences/s", "alignment ÷ search"]
     return [*table(head, rows), "", *notes(names, left_out, turns)], [*turns.failures]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from benchmarks import floor
@@ -39,15 +40,14 @@ class Setting(NamedTuple):
     rounds: int
 
 
-def start_of(name: str, setting: Setting, *, trains: bool = False) -> Start:
-    """Starts a system; one that trains keeps the memory that it frees, as our command does."""
+def start_of(name: str, setting: Setting) -> Start:
+    """Starts a system."""
     system = SYSTEMS[name]
     settings = {
         "threads": setting.threads,
         "workload": str(generate(setting.workload, setting.cache)),
         "size": setting.size,
         "batch": setting.batch,
-        "keep_memory": trains,
         "forced_length": setting.workload.forced_length,
         "overrides": [one.replace("SIZE", str(setting.size)) for one in system.overrides],
     }
@@ -99,9 +99,7 @@ def measure(names: Sequence[str], setting: Setting, updates: int, say: Say) -> t
         for name in names:
             rates[name].append(machine.do(name, RUNS))
             say(f"{name}: its matrix products run at {rate(rates[name]) / GIGA:.0f} GFLOP/s")
-        turns = take_turns(
-            {name: start_of(name, setting, trains=True) for name in names}, ["train"], many, setting.rounds, say
-        )
+        turns = take_turns({name: start_of(name, setting) for name in names}, ["train"], many, setting.rounds, say)
         for name in names:  # and again in the end, for the weather may have changed
             rates[name].append(machine.do(name, RUNS))
     rows = [row(name, turns, products[name], rate(rates[name])) for name in names if name in turns.answers]
@@ -125,12 +123,12 @@ def row(name: str, turns: Turns, products: list[floor.Product], operations_a_sec
     counts = Counts(*(sum(one[field] for one in answers) for field in Counts._fields))
     return [
         name,
-        sorted(speeds(answers, "target"))[len(answers) // 2],
+        median(speeds(answers, "target")),
         ratio(speeds(ours, "target"), speeds(answers, "target")) if ours else None,
         ratio(speeds(ours, "target", "cpu_seconds"), speeds(answers, "target", "cpu_seconds")) if ours else None,
         floor.megaflop_a_token(products, counts),
         operations_a_second / GIGA,
-        sorted(shares)[len(shares) // 2],
+        median(shares),
         middle(answers, "peak_memory") / GIGA,
         turns.ready[name],
     ]

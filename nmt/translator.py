@@ -128,6 +128,8 @@ class Translator:
             # A translation has about as many words as its source, and the search reads each hypothesis's.
             with self._prepared(self.search, self.search.beam * int(batch.source_valid_BS.sum())) as model:
                 searched = beam_search(model, batch.source_BS, batch.source_valid_BS, self.search)
+            if not all(searched):
+                raise InputError("the model's scores are not numbers; was its training whole, and did it not diverge?")
             for number, ids, hypotheses in zip(numbers, sources, searched, strict=True):
                 found[number] = [
                     self._translation(lines[number], ids, target.decode(one.tokens), one) for one in hypotheses

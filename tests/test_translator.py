@@ -226,6 +226,13 @@ def test_n_best_are_different_and_best_first() -> None:
             check(one, line)
 
 
+def test_a_model_of_no_numbers_is_told() -> None:
+    translator = untrained("words")
+    torch.nn.init.constant_(translator.model.decoder.output.weight, torch.nan)
+    with pytest.raises(InputError, match="scores are not numbers"):
+        translator.translate(["你好 世界"])
+
+
 def test_dropout_is_off() -> None:
     translator = untrained("words")
     translator.model.train()
