@@ -321,6 +321,8 @@ def test_what_is_wrong_is_told_before_anything_is_printed(
     assert "is no run directory" in refused(invoke(tmp_path, text.source, text.target))
     assert "give --gold" in refused(invoke(text.run, text.source, text.target, "--method", "eflomal"))
     assert "--learn is text" in refused(invoke(text.run, text.source, text.target, "--learn", text.source, text.target))
+    alone = ["--with", "product", "--method", "eflomal", "--gold", text.gold]
+    assert "--with product is of" in refused(invoke(text.run, text.source, text.target, *alone))
     assert "--with makes two directions one" in refused(invoke(text.run, text.source, text.target, "--with", "union"))
     assert "out.npz: cannot be written (File exists); choose another --matrix" in refused(
         invoke(text.run, text.source, text.target, "--matrix", text.source / "out.npz")

@@ -258,6 +258,7 @@ def test_a_test_set_by_its_name(runs: Path, tmp_path: Path) -> None:
     [
         ([], "there is nothing to show; give runs, or texts"),
         (["--test", "x"], "--test names a test set of runs"),
+        (["--reading", "fed"], "--reading is of the attention of runs"),
         (["{d}/nothing"], "is no run directory"),
         (["{d}", "--src", "{d}/src"], "give runs or texts, not both"),
         (["{d}"], "no translations/*.hyp in this directory"),

@@ -94,6 +94,10 @@ def main(
         sections = _sections(runs, tests, reading, device)
     elif tests:
         raise InputError("--test names a test set of runs, and no run was given")
+    elif reading != "produced":
+        raise InputError(
+            "--reading is of the attention of runs, and no run was given; alignments in files are as they are"
+        )
     else:
         texts = Texts(source, references, hypotheses, own, forced, gold, gold_base, form, pieces)
         sections = [read_section(texts)]
