@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import median
 
 from benchmarks import floor
 from benchmarks.floor import Counts, Sizes
@@ -127,7 +128,7 @@ def measure(
             rows.append(
                 [
                     f"{SYSTEMS[name].what}{way}, {batch}",
-                    sorted(speeds(answers, "target"))[len(answers) // 2],
+                    median(speeds(answers, "target")),
                     ratio(speeds(answers, "target"), speeds(plain, "target")) if plain else None,
                     floor.megaflop_a_token(products, counts),
                     rate / GIGA / 1000,

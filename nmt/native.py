@@ -52,7 +52,7 @@ def run(name: str, sizes: tuple[int, int, int, int], *arguments: Tensor, wide: t
     """
     function = getattr(_library(), f"{name}_{WIDE[wide]}" if wide else name)
     # C would take any memory for what it expects.
-    if wide != torch.bfloat16 and any(one.is_floating_point() and one.dtype != torch.float32 for one in arguments):
+    if any(one.is_floating_point() and one.dtype not in (torch.float32, wide) for one in arguments):
         raise TypeError(f"{name}: float32 expected, not {', '.join(str(one.dtype) for one in arguments)}")
     function(*map(ctypes.c_int64, sizes), *map(_argument, arguments))
 

@@ -10,8 +10,9 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO, cast
@@ -55,21 +56,22 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 
 def read_parallel(*paths: str | Path) -> Iterator[tuple[str, ...]]:
     """Line n of every file together. Raises ``InputError`` naming both files when they differ in number of lines."""
-    readers = [read_lines(path) for path in paths]
-    exhausted = object()
-    number = 0
-    while True:
-        row = [next(reader, exhausted) for reader in readers]
-        ended = [line is exhausted for line in row]
-        if all(ended):
-            return
+    rule = "line n of one must translate line n of the other"
+    rows = in_step(list(map(name_of, paths)), list(map(read_lines, paths)), "lines", rule)
+    return cast("Iterator[tuple[str, ...]]", rows)
+
+
+def in_step(
+    names: Sequence[str], streams: Sequence[Iterable[object]], kind: str, rule: str
+) -> Iterator[tuple[object, ...]]:
+    """Number n of every stream together; none of what they hold, of a ``kind``, is None. Raises ``InputError`` with the
+    ``rule`` that is broken when one has more than another."""
+    for number, row in enumerate(zip_longest(*streams)):
+        ended = [one is None for one in row]
         if any(ended):
-            short, long = name_of(paths[ended.index(True)]), name_of(paths[ended.index(False)])
-            raise InputError(
-                f"{short} has {number} lines but {long} has more; line n of one must translate line n of the other"
-            )
-        number += 1
-        yield cast("tuple[str, ...]", tuple(row))
+            short, long = names[ended.index(True)], names[ended.index(False)]
+            raise InputError(f"{short} has {number} {kind} but {long} has more; {rule}")
+        yield row
 
 
 @contextmanager

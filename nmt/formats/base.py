@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -13,7 +12,7 @@ import numpy as np
 from nmt.alignment import Alignment
 from nmt.errors import InputError
 from nmt.links import Links, Matrix, links_of_line
-from nmt.text import name_of, read_lines
+from nmt.text import in_step, name_of, read_lines
 
 File = str | Path
 Sentence = TypeVar("Sentence")
@@ -53,11 +52,8 @@ def beside(
     """
     given = [one for one in (source, target) if one is not None]
     names = [name_of(one) for one in (path, *given)]
-    for number, row in enumerate(zip_longest(sentences, *map(read_lines, given))):
-        ended = [one is None for one in row]
-        if any(ended):
-            short, long = names[ended.index(True)], names[ended.index(False)]
-            raise InputError(f"{short} has {number} sentences but {long} has more; sentence n must be the same in both")
+    streams: list[Iterable[object]] = [sentences, *map(read_lines, given)]
+    for row in in_step(names, streams, "sentences", "sentence n must be the same in both"):
         sentence, *lines = cast("tuple[Sentence, *tuple[str, ...]]", row)
         tokens = iter([line.split() for line in lines])
         yield sentence, None if source is None else next(tokens), None if target is None else next(tokens)
