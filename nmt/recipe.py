@@ -62,7 +62,7 @@ class TrainingSettings(Settings):
     batch_tokens: Count | None = 4000  # positions of the longer side in a batch, padding counted
     batch_sentences: Count | None = None
     multiple: Count = 1  # of which pairs, source and target positions are a multiple: fewer shapes of batches
-    accumulate: Count = 1  # batches whose gradients make one update
+    accumulate: Count = 1  # batches whose gradients make one update; several mix lengths, which one batch does not
     samples: Count = 1  # times each pair is decoded, sampling anew; its loss is the mean over them
     objective: Annotated[tuple[PartSettings, ...], Field(min_length=1)] = (PartSettings(loss=Choice("cross-entropy")),)
     optimiser: Annotated[Choice, choice(OPTIMISERS, "adam")] = Choice("adam")
