@@ -89,18 +89,30 @@ def gatt(sizes: Sizes) -> list[Product]:
     ]
 
 
+def refined_after(sizes: Sizes) -> list[Product]:
+    """What refines the source where the reset gate comes after the product: nothing for a pair."""
+    memory = sizes.memory
+    return [Product("source", memory, 3 * memory), Product("target", sizes.hidden, 3 * memory, stepwise=True)]
+
+
 def gatt_reset_after(sizes: Sizes) -> list[Product]:
     """GAtt with the reset gate after the product, around the general scorer (W s) · h'."""
     memory = sizes.memory
-    return [
-        Product("source", memory, 3 * memory),
-        Product("target", sizes.hidden, 3 * memory, stepwise=True),
-        Product("target", sizes.hidden, memory, stepwise=True),
-        *2 * [Product("pairs", memory, 1)],
-    ]
+    scored = [Product("target", sizes.hidden, memory, stepwise=True), *2 * [Product("pairs", memory, 1)]]
+    return refined_after(sizes) + scored
 
 
-ATTENTIONS = {"bahdanau": additive, "gatt": gatt, "gatt-reset-after": gatt_reset_after}
+def gatt_reset_after_additive(sizes: Sizes) -> list[Product]:
+    """The same around the additive scorer, whose keys are made for every pair."""
+    return refined_after(sizes) + additive(sizes, "pairs")
+
+
+ATTENTIONS = {
+    "bahdanau": additive,
+    "gatt": gatt,
+    "gatt-reset-after": gatt_reset_after,
+    "gatt-reset-after-additive": gatt_reset_after_additive,
+}
 
 
 def ours(sizes: Sizes, attention: str) -> list[Product]:

@@ -30,25 +30,44 @@ class System(NamedTuple):
     gates: int = 3
 
 
-def _ours(attention: str, what: str, precision: str, *overrides: str, share: float = 1.0) -> System:
+def _ours(products: str, what: str, precision: str, *overrides: str, share: float = 1.0) -> System:
+    """Ours, whose attention's products are those of :data:`benchmarks.floor.ATTENTIONS` of that name."""
     training = [f"training.precision={precision}"] if precision != "int8" else []  # which only search knows
     return System(
         f"{what}, {precision}",
         "benchmarks.ours",
-        lambda sizes: floor.ours(sizes, attention),
+        lambda sizes: floor.ours(sizes, products),
         precision=precision,
         overrides=(*training, f"search.precision={precision}", *overrides),
         share=share,
     )
 
 
-def _gatt(kind: str, inner: str, what: str, precision: str, share: float) -> System:
-    override = f"model.attention={{kind: {kind}, inner: {inner}}}"
-    return _ours(kind, what, precision, override, share=share)
+class _Gatt(NamedTuple):
+    """A form of GAtt, around what, and how it is called among the floors."""
+
+    kind: str
+    inner: str
+    products: str
+    what: str
 
 
-EXACT = ("gatt", "{kind: bahdanau, size: SIZE}", "GAtt, exact, around additive attention")
-AFTER = ("gatt-reset-after", "general", "GAtt, reset after the product, around general attention")
+def _gatt(form: _Gatt, precision: str, share: float) -> System:
+    override = f"model.attention={{kind: {form.kind}, inner: {form.inner}}}"
+    return _ours(form.products, form.what, precision, override, share=share)
+
+
+ADDITIVE = "{kind: bahdanau, size: SIZE}"
+EXACT = _Gatt("gatt", ADDITIVE, "gatt", "GAtt, exact, around additive attention")
+AFTER = _Gatt(
+    "gatt-reset-after", "general", "gatt-reset-after", "GAtt, reset after the product, around general attention"
+)
+AFTER_ADDITIVE = _Gatt(
+    "gatt-reset-after",
+    ADDITIVE,
+    "gatt-reset-after-additive",
+    "GAtt, reset after the product, around additive attention",
+)
 OURS = "ours"  # what all others are compared with
 SYSTEMS: dict[str, System] = {
     OURS: _ours("bahdanau", "additive attention (Bahdanau)", "float32"),
@@ -64,16 +83,17 @@ SYSTEMS: dict[str, System] = {
         rnn_size=2,
         share=0.5,
     ),
-    "gatt": _gatt(*EXACT, "float32", share=0.5),
-    "gatt-bf16": _gatt(*EXACT, "bfloat16", share=0.5),
-    "gatt-reset-after": _gatt(*AFTER, "float32", share=1.0),
-    "gatt-reset-after-bf16": _gatt(*AFTER, "bfloat16", share=1.0),
+    "gatt": _gatt(EXACT, "float32", share=0.5),
+    "gatt-bf16": _gatt(EXACT, "bfloat16", share=0.5),
+    "gatt-reset-after": _gatt(AFTER, "float32", share=1.0),
+    "gatt-reset-after-bf16": _gatt(AFTER, "bfloat16", share=1.0),
+    "gatt-reset-after-additive": _gatt(AFTER_ADDITIVE, "float32", share=0.5),
 }
 
 # Those of a group are alive at the same time and take turns: no more of them than memory holds. Each has OURS.
 TRAINING = {
     "Additive attention and the peers": (OURS, "ours-bf16", "joeynmt", "fairseq", "opennmt"),
-    "GAtt": (OURS, "gatt", "gatt-bf16", "gatt-reset-after", "gatt-reset-after-bf16"),
+    "GAtt": (OURS, "gatt", "gatt-bf16", "gatt-reset-after", "gatt-reset-after-bf16", "gatt-reset-after-additive"),
 }
 SEARCHING = (OURS, "ours-bf16", "ours-int8", "joeynmt", "fairseq")
 

@@ -51,10 +51,13 @@ def test_gatt_by_hand() -> None:
     plain = floor.operations(floor.ours(sizes, "bahdanau"), Counts(1, 1, 1)) / 6
     exact = floor.operations(floor.ours(sizes, "gatt"), Counts(1, 1, 1)) / 6
     after = floor.operations(floor.ours(sizes, "gatt-reset-after"), Counts(1, 1, 1)) / 6
+    around = floor.operations(floor.ours(sizes, "gatt-reset-after-additive"), Counts(1, 1, 1)) / 6
     # W_z, W_r, W of the query, U_z, U_r once a sentence, U and the scorer's keys for every pair
     assert exact - plain == 3 * 3 * 10 + 2 * 10 * 10 + 10 * 10 + 10 * 7 - 10 * 7
     # U once a sentence; the scorer's W s and, for every pair, its product with h', in place of the additive one's
     assert after - plain == 3 * 3 * 10 + 3 * 10 * 10 + 3 * 10 + 10 - (10 * 7 + 3 * 7 + 7)
+    # U once a sentence; the scorer's keys are one of the pair's products as in exact GAtt, whose U is the other
+    assert around - plain == 3 * 3 * 10 + 3 * 10 * 10 + 10 * 7 - 10 * 7
 
 
 def test_the_published_floors(cache: Path) -> None:
