@@ -151,7 +151,7 @@ def main(
         raise InputError("--learn is text for --method to learn from; give a --method, or leave it out")
     if ways and other is None and not methods:
         raise InputError("--with makes two directions one; give --symmetrise or a --method, or leave it out")
-    if ways and other is None and "product" in ways:
+    if other is None and "product" in ways:
         raise InputError("--with product is of the attention of two runs; give --symmetrise, or another way")
     ways = ways or ("grow-diag",)
     if head == "best" and gold is None:
