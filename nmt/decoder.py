@@ -94,14 +94,15 @@ class Wiring(nn.Module):
 
     def look(self, query_BQ: Tensor, keys: Keys, attended: State) -> tuple[Glance, State]:
         """One look with one query a hypothesis. In search those of a sentence, next to each other, share its keys: they
-        are several queries of one look, where the attention keeps nothing from look to look."""
+        are several queries of one look."""
         hypotheses = len(query_BQ) // rows(keys)
         if hypotheses == 1:
-            return self.attention.step(query_BQ.unsqueeze(1), keys, attended)
-        if self.attention.sequential:
-            return self.attention.step(query_BQ.unsqueeze(1), repeat(keys, hypotheses), attended)
+            return self.attention.look(query_BQ.unsqueeze(1), keys, attended)
         query_NKQ = query_BQ.reshape(-1, hypotheses, query_BQ.shape[-1])
-        glance, _ = self.attention.step(query_NKQ, keys, map_tensors(lambda one: one[::hypotheses], attended))
+        if self.attention.sequential:
+            glance, attended = self.attention.look(query_NKQ, keys, attended)
+        else:  # all have the same state, which stays as it is
+            glance, _ = self.attention.look(query_NKQ, keys, map_tensors(lambda one: one[::hypotheses], attended))
         return Glance(*(part.flatten(0, 1).unsqueeze(1) for part in glance)), attended
 
 

@@ -65,7 +65,9 @@ class Attention(nn.Module):
         return torch.ones(valid_BS.shape, device=valid_BS.device)
 
     def look(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:
-        """One look for each query; for a sequential attention T is 1."""
+        """One look for each query. For a sequential attention the T queries of a sentence are hypotheses, of which none
+        follows another: each has a row of the state, so that it has B · T rows, those of a sentence next to each other.
+        """
         raise NotImplementedError
 
     def step(self, query_BTQ: Tensor, keys: Keys, state: State) -> tuple[Glance, State]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nmt.attention.bahdanau import Bahdanau, BahdanauKeys
-from nmt.attention.base import Attention, Glance, Memory, Size
+from nmt.attention.base import Attention, Glance, Memory, Size, attend, distribute
 from nmt.tree import State
 
 
@@ -43,7 +43,7 @@ class Coverage(Attention):
         """What :meth:`update` needs of the source, computed once a sentence: (B, S, U)."""
         return value_BSE[..., :0]
 
-    def update(self, beta_BSW: Tensor, weight_BS: Tensor, source_BSU: Tensor, query_BQ: Tensor) -> Tensor:
+    def update(self, beta_BTSW: Tensor, weight_BTS: Tensor, source_B1SU: Tensor, query_BTQ: Tensor) -> Tensor:
         """The coverage after a look with these weights."""
         raise NotImplementedError
 
@@ -55,10 +55,15 @@ class Coverage(Attention):
         return torch.zeros(*valid_BS.shape, self.width, dtype=weight.dtype, device=weight.device)
 
     def look(self, query_BTQ: Tensor, keys: CoverageKeys, state: State) -> tuple[Glance, State]:
-        product_BSA = keys.scored.product_BSA + self.coverage(state)
-        glance, _ = self.scorer.look(query_BTQ, keys.scored._replace(product_BSA=product_BSA), ())
-        beta_BSW = self.update(state, glance.weight_BTS[:, 0], keys.source_BSU, query_BTQ[:, 0])
-        return glance, beta_BSW.to(state.dtype)  # autocast must not make coarse what is carried on
+        scored, beta_BTSW = keys.scored, state.unflatten(0, query_BTQ.shape[:2])
+        product_BTSA = scored.product_BSA.unsqueeze(1) + self.coverage(beta_BTSW)
+        # Each query has products of its own now: T queries become T sentences with one query each.
+        own = scored._replace(product_BSA=product_BTSA.flatten(0, 1))
+        energy_N1S = self.scorer.energies(query_BTQ.flatten(0, 1).unsqueeze(1), own)
+        weight_BTS = distribute(energy_N1S.view(beta_BTSW.shape[:3]), scored.valid_BS)
+        beta_BTSW = self.update(beta_BTSW, weight_BTS, keys.source_BSU.unsqueeze(1), query_BTQ)
+        # Autocast must not make coarse what is carried on.
+        return attend(weight_BTS, scored.value_BSE), beta_BTSW.flatten(0, 1).to(state.dtype)
 
 
 class LinguisticCoverage(Coverage):
@@ -91,8 +96,8 @@ class LinguisticCoverage(Coverage):
     def fertilities(self, keys: CoverageKeys, valid_BS: Tensor) -> Tensor:
         return keys.source_BSU[..., 0]
 
-    def update(self, beta_BSW: Tensor, weight_BS: Tensor, source_BSU: Tensor, query_BQ: Tensor) -> Tensor:
-        return beta_BSW + weight_BS.unsqueeze(-1) / source_BSU
+    def update(self, beta_BTSW: Tensor, weight_BTS: Tensor, source_B1SU: Tensor, query_BTQ: Tensor) -> Tensor:
+        return beta_BTSW + weight_BTS.unsqueeze(-1) / source_B1SU
 
 
 class NeuralCoverage(Coverage):
@@ -123,15 +128,15 @@ class NeuralCoverage(Coverage):
         product_BSU: Tensor = self.memory(value_BSE)
         return product_BSU
 
-    def update(self, beta_BSW: Tensor, weight_BS: Tensor, source_BSU: Tensor, query_BQ: Tensor) -> Tensor:
-        product_BSU = self.weight(weight_BS.unsqueeze(-1)) + source_BSU + self.query(query_BQ).unsqueeze(1)
+    def update(self, beta_BTSW: Tensor, weight_BTS: Tensor, source_B1SU: Tensor, query_BTQ: Tensor) -> Tensor:
+        product_BTSU = self.weight(weight_BTS.unsqueeze(-1)) + source_B1SU + self.query(query_BTQ).unsqueeze(2)
         if self.before_z is None or self.before_r is None:
-            return torch.tanh(self.before(beta_BSW) + product_BSU)
-        candidate_BSW, z_BSW, r_BSW = product_BSU.chunk(3, dim=-1)
-        z_BSW = torch.sigmoid(self.before_z(beta_BSW) + z_BSW)
-        r_BSW = torch.sigmoid(self.before_r(beta_BSW) + r_BSW)
-        candidate_BSW = torch.tanh(self.before(r_BSW * beta_BSW) + candidate_BSW)
-        return beta_BSW + z_BSW * (candidate_BSW - beta_BSW)  # (1 - z) β + z β̄
+            return torch.tanh(self.before(beta_BTSW) + product_BTSU)
+        candidate_BTSW, z_BTSW, r_BTSW = product_BTSU.chunk(3, dim=-1)
+        z_BTSW = torch.sigmoid(self.before_z(beta_BTSW) + z_BTSW)
+        r_BTSW = torch.sigmoid(self.before_r(beta_BTSW) + r_BTSW)
+        candidate_BTSW = torch.tanh(self.before(r_BTSW * beta_BTSW) + candidate_BTSW)
+        return beta_BTSW + z_BTSW * (candidate_BTSW - beta_BTSW)  # (1 - z) β + z β̄
 
 
 class SeeCoverage(Coverage):
@@ -148,5 +153,5 @@ class SeeCoverage(Coverage):
         keys = super().precompute(memory)
         return keys._replace(scored=keys.scored._replace(product_BSA=keys.scored.product_BSA + self.bias))
 
-    def update(self, beta_BSW: Tensor, weight_BS: Tensor, source_BSU: Tensor, query_BQ: Tensor) -> Tensor:
-        return beta_BSW + weight_BS.unsqueeze(-1)
+    def update(self, beta_BTSW: Tensor, weight_BTS: Tensor, source_B1SU: Tensor, query_BTQ: Tensor) -> Tensor:
+        return beta_BTSW + weight_BTS.unsqueeze(-1)

@@ -114,9 +114,10 @@ class FertilityBound(Attention):
         return self.nothing.repeat(valid_BS.shape)
 
     def look(self, query_BTQ: Tensor, keys: FertilityKeys, state: State) -> tuple[Glance, State]:
-        left_BS = (self.fertility - state).clamp(min=0)
-        boost_BS = self.boost * left_BS.masked_fill(keys.sink_BS, 0.0)
-        bound_BS = left_BS.masked_fill(keys.sink_BS, 1.0).masked_fill(~keys.valid_BS, 0.0)
-        energy_BS = self.inner.energies(query_BTQ, keys.inner)[:, 0] + boost_BS
-        weight_BS: Tensor = ConstrainedSoftmax.apply(energy_BS, bound_BS)  # type: ignore[no-untyped-call]
-        return attend(weight_BS.unsqueeze(1), keys.value_BSE), state + weight_BS
+        sink_B1S, valid_B1S = keys.sink_BS.unsqueeze(1), keys.valid_BS.unsqueeze(1)
+        left_BTS = (self.fertility - state.unflatten(0, query_BTQ.shape[:2])).clamp(min=0)
+        boost_BTS = self.boost * left_BTS.masked_fill(sink_B1S, 0.0)
+        bound_BTS = left_BTS.masked_fill(sink_B1S, 1.0).masked_fill(~valid_B1S, 0.0)
+        energy_BTS = self.inner.energies(query_BTQ, keys.inner) + boost_BTS
+        weight_BTS: Tensor = ConstrainedSoftmax.apply(energy_BTS, bound_BTS)  # type: ignore[no-untyped-call]
+        return attend(weight_BTS, keys.value_BSE), state + weight_BTS.flatten(0, 1)

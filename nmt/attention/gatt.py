@@ -38,7 +38,7 @@ from nmt.attention.gates import Operand, after_gate, exact_gate, of_query, of_so
 from nmt.layers import at_least_float32
 from nmt.loops import project, step_by_step
 from nmt.settings import Builder, Choice
-from nmt.tree import State, map_tensors, repeat
+from nmt.tree import State, repeat
 
 
 class Gated(Attention):
@@ -83,12 +83,13 @@ class Gated(Attention):
         valid_NS = keys.valid_BS.repeat_interleave(queries, dim=0)
         inner_keys = self.inner.precompute(Memory(refined_BTSR.flatten(0, 1), valid_NS))
         query_N1Q = query_BTQ.reshape(batch * queries, 1, -1)
-        glance, state = self.inner.step(query_N1Q, inner_keys, repeat(state, queries))
+        state_N = state if self.sequential else repeat(state, queries)
+        glance, state_N = self.inner.step(query_N1Q, inner_keys, state_N)
         return Glance(
             glance.context_BTE.reshape(batch, queries, -1),
             glance.weight_BTS.reshape(batch, queries, length),
             glance.choice_BT.reshape(batch, queries),
-        ), map_tensors(lambda one: one[::queries], state)
+        ), state_N if self.sequential else state
 
 
 class GAttKeys(NamedTuple):

@@ -76,21 +76,21 @@ class Hard(Attention):
         return self.inner.fertilities(keys.inner, valid_BS)
 
     def look(self, query_BTQ: Tensor, keys: HardKeys, state: HardState) -> tuple[Glance, State]:
-        soft, inner = self.inner.step(query_BTQ, keys.inner, state.inner)
+        soft, inner = self.inner.look(query_BTQ, keys.inner, state.inner)
         after = HardState(state.sampling_B, inner)
         if self.training:
-            return self._sample(soft, keys.value_BSE, state.sampling_B.unsqueeze(-1)), after
+            return self._sample(soft, keys.value_BSE, state.sampling_B.view(len(query_BTQ), -1)), after
         if self.prediction == "expectation":
             return soft, after
         return soft._replace(context_BTE=_chosen(soft.weight_BTS.argmax(dim=-1), keys.value_BSE)), after
 
-    def _sample(self, soft: Glance, value_BSE: Tensor, sampling_B1: Tensor) -> Glance:
+    def _sample(self, soft: Glance, value_BSE: Tensor, sampling_BX: Tensor) -> Glance:
         weight_BTS = soft.weight_BTS
         place_BT = drawn(weight_BTS.detach())
         log_BT = weight_BTS.gather(-1, place_BT.unsqueeze(-1)).squeeze(-1).log()
         hard_BTE = _chosen(place_BT, value_BSE)
-        context_BTE = torch.where(sampling_B1.unsqueeze(-1), hard_BTE, soft.context_BTE)
-        return Glance(context_BTE, weight_BTS, log_BT.masked_fill(~sampling_B1, 0.0))
+        context_BTE = torch.where(sampling_BX.unsqueeze(-1), hard_BTE, soft.context_BTE)
+        return Glance(context_BTE, weight_BTS, log_BT.masked_fill(~sampling_BX, 0.0))
 
 
 def drawn(weight_BTS: Tensor) -> Tensor:
