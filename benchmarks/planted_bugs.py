@@ -44,14 +44,14 @@ class Bug(NamedTuple):
 
 
 _GATE = "torch.lerp(h, (c + p_NE.view(sizes)).tanh_(), (qz + kz).sigmoid_())"
-_RECEIVED = "beta_BSW + weight_BS.unsqueeze(-1) / source_BSU"
+_RECEIVED = "beta_BTSW + weight_BTS.unsqueeze(-1) / source_B1SU"
 _SELECTED = "select((state, covered_BS, word_BS), parent_B)"
 
 # A bug is added by its line here.
 BUGS: dict[str, Bug] = {
     "coverage-unread": Bug(
         "coverage does not reach the score (OpenNMT-py, eole 0.6.4)",
-        *("nmt/attention/coverage.py", " + self.coverage(state)", ""),
+        *("nmt/attention/coverage.py", " + self.coverage(beta_BTSW)", ""),
         "attention_coverage",
     ),
     "present-step-counted": Bug(
@@ -61,7 +61,7 @@ BUGS: dict[str, Bug] = {
     ),
     "argument-changed": Bug(
         "an argument is changed in place (OpenNMT-py)",
-        *("nmt/attention/coverage.py", _RECEIVED, "beta_BSW.add_(weight_BS.unsqueeze(-1) / source_BSU)"),
+        *("nmt/attention/coverage.py", _RECEIVED, "beta_BTSW.add_(weight_BTS.unsqueeze(-1) / source_B1SU)"),
         "attention attention_coverage",
     ),
     "mask-inverted": Bug(
@@ -104,7 +104,7 @@ BUGS: dict[str, Bug] = {
     ),
     "fertility-ignored": Bug(
         "linguistic coverage is not divided by fertility",
-        *("nmt/attention/coverage.py", _RECEIVED, "beta_BSW + weight_BS.unsqueeze(-1)"),
+        *("nmt/attention/coverage.py", _RECEIVED, "beta_BTSW + weight_BTS.unsqueeze(-1)"),
         "attention_coverage",
     ),
     "pieces-averaged": Bug(
