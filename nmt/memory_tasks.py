@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from nmt.cells import CELLS, Unit, run
 from nmt.checkpoint import Checkpoints, read_state
 from nmt.errors import InputError
+from nmt.initialisation import initialise_default
 from nmt.journal import Journal
 from nmt.machine import peak_memory
-from nmt.model import initialise_default
 from nmt.optim import OPTIMISERS
 from nmt.settings import Choice, Settings, choice
 from nmt.train import Interrupted, asked_to_stop

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag, ValidationInfo, field_validator, model_validator
 
+from nmt.initialisation import Initialisation
 from nmt.recurrent import RecurrentDecoderSettings, RecurrentEncoderSettings
 from nmt.settings import Choice, Settings
 from nmt.sublayers import TransformerDecoderSettings, TransformerEncoderSettings
@@ -48,7 +49,7 @@ class MixedSettings(Settings):
     encoder: EncoderSettings
     decoder: DecoderSettings
     tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
-    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
+    initialisation: Initialisation = "default"
 
     @field_validator("decoder")
     @classmethod

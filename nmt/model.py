@@ -18,6 +18,7 @@ from nmt.attention.base import Keys
 from nmt.cells import Cell
 from nmt.decoder import RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
+from nmt.initialisation import INITIALISATIONS
 from nmt.layers import modes_kept
 from nmt.mixed import MixedSettings
 from nmt.recurrent import RecurrentSettings, recurrent_decoder, recurrent_encoder
@@ -25,7 +26,6 @@ from nmt.sublayers import Shown, TransformerDecoderSettings, TransformerSettings
 from nmt.tabulated import Tabulated
 from nmt.transformer import TransformerDecoder, TransformerEncoder
 from nmt.tree import State
-from nmt.vocabulary import PAD
 
 
 class Trace(NamedTuple):
@@ -209,42 +209,3 @@ def with_shown(settings: BuiltFrom, shown: Shown) -> BuiltFrom:
         decoder = settings.decoder.model_copy(update={"shown": shown})
         return MixedSettings.model_validate({**dict(settings), "decoder": decoder})
     return TransformerSettings.model_validate({**dict(settings), "shown": shown})
-
-
-def initialise_default(model: nn.Module) -> None:
-    """Matrices Glorot-uniform, those of a cell's state orthogonal gate by gate, embeddings N(0, 1/D), biases 0.
-
-    The gates of a cell that read its input are one matrix here, the size of all of them.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-            nn.init.zeros_(module.weight[PAD].detach())
-        elif isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    for module in model.modules():
-        if isinstance(module, Cell) and isinstance(hidden := getattr(module, "hidden", None), nn.Linear):
-            for gate in torch.split(hidden.weight.detach(), module.gate_size):
-                nn.init.orthogonal_(gate)
-
-
-def initialise_normal(model: nn.Module) -> None:
-    """Weights N(0, 0.01²), square matrices (of every gate) orthogonal, biases 0 (Zhang et al. 2017, section 4.1)."""
-    for owner in model.modules():
-        for module in owner.children():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.weight[PAD].detach())
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.01)
-                # Whether a matrix is square must not hang on how many of them share a product.
-                for gate in torch.split(module.weight.detach(), getattr(owner, "gate_size", module.out_features)):
-                    if gate.shape[0] == gate.shape[1]:
-                        nn.init.orthogonal_(gate)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-
-
-INITIALISATIONS = {"default": initialise_default, "normal": initialise_normal}

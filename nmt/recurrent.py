@@ -17,6 +17,7 @@ from nmt.attention import ATTENTIONS, Attention
 from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
 from nmt.decoder import OUTPUTS, STARTS, WIRINGS, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
+from nmt.initialisation import Initialisation
 from nmt.layers import READOUTS
 from nmt.settings import Choice, Settings, choice
 from nmt.vocabulary import PAD
@@ -130,7 +131,7 @@ class RecurrentSettings(Decoding):
     decoder_layers: Size = 1
     attention: Annotated[Choice, choice(ATTENTIONS, "bahdanau")] = Choice("bahdanau")
     tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
-    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
+    initialisation: Initialisation = "default"
 
     @field_validator("attention")
     @classmethod

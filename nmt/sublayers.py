@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nmt.attention import ATTENTIONS, Attention, Glance
 from nmt.attention.base import Keys
 from nmt.cells import Dropout
+from nmt.initialisation import Initialisation
 from nmt.positions import POSITIONS, Positions
 from nmt.settings import Choice, Settings, choice
 from nmt.tree import State, map_tensors, rows
@@ -131,7 +132,7 @@ class TransformerSettings(Layers):
     attention: Annotated[Choice, choice(ATTENTIONS, "multi-head")] | None = None  # null: multi-head, as many heads
     shown: Shown = Shown()
     tie: Literal["none", "target", "all"] = "none"  # target: output layer = target embedding; all: = source's too
-    initialisation: Literal["default", "normal"] = "default"  # normal: N(0, 0.01²), square matrices orthogonal
+    initialisation: Initialisation = "default"
 
     @field_validator("attention")
     @classmethod

@@ -28,7 +28,8 @@ from nmt.cells import (
     run,
     unroll,
 )
-from nmt.model import INITIALISATIONS, build_model
+from nmt.initialisation import INITIALISATIONS
+from nmt.model import build_model
 from nmt.recurrent import RecurrentSettings
 from nmt.tree import State, map_tensors
 

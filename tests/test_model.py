@@ -14,9 +14,10 @@ from nmt.batching import collate
 from nmt.cells import CELLS, Cell
 from nmt.decoder import OUTPUTS, STARTS, WIRINGS
 from nmt.errors import InputError
+from nmt.initialisation import INITIALISATIONS
 from nmt.layers import READOUTS
 from nmt.losses.likelihood import CrossEntropy
-from nmt.model import INITIALISATIONS, EncoderDecoder, RecurrentSettings, build_model
+from nmt.model import EncoderDecoder, RecurrentSettings, build_model
 from nmt.settings import load
 from nmt.vocabulary import PAD
 
@@ -253,6 +254,20 @@ def test_default_weights_have_their_documented_spread() -> None:
         limit = (6 / (product.in_features + product.out_features)) ** 0.5
         assert 0.98 * limit < float(product.weight.detach().abs().max()) <= limit
         assert float(product.weight.detach().std()) == pytest.approx(limit / 3**0.5, rel=0.03)
+
+
+def test_glorot_embeddings_are_the_only_difference_from_the_default() -> None:
+    """Uniform up to √(6 / (V + D)); every other weight is drawn as the default draws it."""
+    torch.manual_seed(1)
+    default = a_model(source=5000, target=4000, embedding=64, hidden=80)
+    torch.manual_seed(1)
+    model = a_model(source=5000, target=4000, embedding=64, hidden=80, initialisation="glorot")
+    for embedding, words in ((model.encoder.embedding, 5000), (model.decoder.embedding, 4000)):
+        limit = (6 / (words + 64)) ** 0.5
+        assert float(embedding.weight.detach().abs().max()) == pytest.approx(limit, rel=1e-3)
+        assert float(embedding.weight.detach()[1:].std()) == pytest.approx(limit / 3**0.5, rel=0.02)
+    for (name, one), other in zip(model.named_parameters(), default.parameters(), strict=True):
+        assert torch.equal(one, other) == (not name.endswith("embedding.weight"))
 
 
 @pytest.mark.parametrize("words", [4000, 4096])  # the second is a multiple of the readout: no square matrix either

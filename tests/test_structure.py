@@ -22,7 +22,7 @@ FLOORS: dict[float, str] = {
     1: "settings links cells layers grammar download debian libreoffice",
     1.25: "words symmetrise quantised",
     1.5: "vocabulary unknown positions",
-    2: "corpus bitext batching attention metrics",
+    2: "corpus bitext batching attention metrics initialisation",
     2.5: "alignment aligners sublayers",
     2.75: "formats depth",
     3: "encoder decoder transformer",
