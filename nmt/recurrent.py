@@ -14,6 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import nn
 
 from nmt.attention import ATTENTIONS, Attention
+from nmt.attention.base import Rate
 from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
 from nmt.decoder import OUTPUTS, STARTS, WIRINGS, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
@@ -23,7 +24,6 @@ from nmt.settings import Choice, Settings, choice
 from nmt.vocabulary import PAD
 
 Size = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class EncoderDropout(Settings):

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Glance
-from nmt.attention.base import Keys
+from nmt.attention.base import Keys, Rate
 from nmt.cells import Dropout
 from nmt.initialisation import Initialisation
 from nmt.positions import POSITIONS, Positions
@@ -23,7 +23,6 @@ from nmt.settings import Choice, Settings, choice
 from nmt.tree import State, map_tensors, rows
 
 Size = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TransformerDropout(Settings):
@@ -31,7 +30,7 @@ class TransformerDropout(Settings):
 
     embedding: Rate = 0.0  # on the embeddings of both sides, positions added
     layer: Rate = 0.0  # on what each part of a layer adds
-    attention: Rate = 0.0  # on the weights of self-attention
+    attention: Rate = 0.0  # on the weights of self-attention; attention to the source has a setting of its own
     feed_forward: Rate = 0.0  # within the feed-forward layers
 
 

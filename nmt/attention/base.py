@@ -18,6 +18,7 @@ from nmt.tree import State
 # What an attention computes once a sentence: tensors in nested tuples, batch first, of whose inside only it knows.
 Keys = Any
 Size = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]  # of dropout
 
 
 class Memory(NamedTuple):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from nmt.attention.base import Attention, Glance, Memory, Size, distribute
+from nmt.attention.base import Attention, Glance, Memory, Rate, Size, distribute
+from nmt.cells import Dropout
 from nmt.tree import State
 
 
@@ -26,13 +27,16 @@ class MultiHead(Attention):
 
     Vaswani et al. 2017, section 3.2.2, without biases. ``size`` is H K, by default the query's, as theirs. (Two layers
     as wide as a wide memory, one behind the other, grew within 50 updates of Adam until a recurrent decoder saturated.)
-    The weights told are the mean of the heads'.
+    The weights told are the mean of the heads'. ``dropout`` acts in training on each head's weights as it sums up values
+    by them, not on those told (of tensor2tensor's code; the paper does not say so).
     Raises ``ValueError`` when the heads do not share the size evenly.
     """
 
     sums_memory = False
 
-    def __init__(self, query_size: int, memory_size: int, *, heads: Size = 4, size: Size | None = None) -> None:
+    def __init__(
+        self, query_size: int, memory_size: int, *, heads: Size = 4, size: Size | None = None, dropout: Rate = 0.0
+    ) -> None:
         super().__init__()
         size = size or query_size
         if size % heads:
@@ -42,6 +46,7 @@ class MultiHead(Attention):
         self.key = nn.Linear(memory_size, size, bias=False)  # W_k
         self.value = nn.Linear(memory_size, size, bias=False)  # W_v
         self.output = nn.Linear(size, size, bias=False)  # W_o
+        self.dropout = Dropout(dropout)
 
     def precompute(self, memory: Memory) -> HeadKeys:
         key, value = self.key(memory.value_BSE), self.value(memory.value_BSE)
@@ -49,7 +54,7 @@ class MultiHead(Attention):
 
     def look(self, query_BTQ: Tensor, keys: HeadKeys, state: State) -> tuple[Glance, State]:
         weight_BHTS = self.head_weights(query_BTQ, keys, state)
-        context_BTE = self.output((weight_BHTS @ keys.value_BHSK).transpose(1, 2).flatten(2))
+        context_BTE = self.output((self.dropout(weight_BHTS) @ keys.value_BHSK).transpose(1, 2).flatten(2))
         weight_BTS = weight_BHTS.mean(dim=1)
         return Glance(context_BTE, weight_BTS, weight_BTS.new_zeros(weight_BTS.shape[:2])), state
 
