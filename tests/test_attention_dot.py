@@ -110,6 +110,28 @@ def test_heads_equal_their_equation(heads: int, size: int | None) -> None:
     check(attention, reference)
 
 
+def test_heads_drop_weights_in_training_and_tell_those_undropped() -> None:
+    torch.manual_seed(1)
+    attention = spread(MultiHead(Q, E, heads=5, dropout=0.4))
+    draws, length = 20_000, 3
+    memory = Memory(torch.randn(1, length, E, dtype=DOUBLE), torch.ones(1, length, dtype=torch.bool))
+    query_BTQ = torch.randn(1, 1, Q, dtype=DOUBLE).expand(1, draws, Q)
+    keys = attention.precompute(memory)
+    plain, _ = attention.eval().step(query_BTQ, keys, ())
+    dropped, _ = attention.train().step(query_BTQ, keys, ())
+    assert torch.equal(dropped.weight_BTS, plain.weight_BTS)
+    context_TE, wanted_E = dropped.context_BTE[0].detach(), plain.context_BTE[0, 0].detach()
+    assert len(context_TE.unique(dim=0)) > draws / 2  # of (2^3)^5 masks
+    error_E = (context_TE.mean(dim=0) - wanted_E).abs() / context_TE.std(dim=0) * draws**0.5
+    assert float(error_E.max()) < 4  # standard errors: what is left is scaled up to the same mean
+    # A mask b / 0.6, b = 1 with probability 0.6, has the variance 0.4 / 0.6.
+    value_HSK, w_o = keys.value_BHSK[0].detach(), attention.output.weight.detach()
+    weight_HS = attention.head_weights(query_BTQ[:, :1], keys, ())[0, :, 0].detach()
+    part_HSE = torch.einsum("hs,hsk,ehk->hse", weight_HS, value_HSK, w_o.view(len(w_o), 5, -1))
+    variance_E = (part_HSE**2).sum(dim=(0, 1)) * 0.4 / 0.6
+    torch.testing.assert_close(context_TE.var(dim=0), variance_E, rtol=0.1, atol=0)
+
+
 def test_heads_share_the_size_evenly() -> None:
     with pytest.raises(ValueError, match="4 heads cannot share the size 5 evenly"):
         MultiHead(Q, E, heads=4)

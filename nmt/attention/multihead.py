@@ -27,8 +27,8 @@ class MultiHead(Attention):
 
     Vaswani et al. 2017, section 3.2.2, without biases. ``size`` is H K, by default the query's, as theirs. (Two layers
     as wide as a wide memory, one behind the other, grew within 50 updates of Adam until a recurrent decoder saturated.)
-    The weights told are the mean of the heads'. ``dropout`` acts in training on each head's weights as it sums up values
-    by them, not on those told (of tensor2tensor's code; the paper does not say so).
+    The weights told are the mean of the heads'. ``dropout`` acts in training on the weights by which each head sums up
+    its values, not on those told; other toolkits have it, the paper has not.
     Raises ``ValueError`` when the heads do not share the size evenly.
     """
 
