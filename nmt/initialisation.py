@@ -38,8 +38,8 @@ def initialise_default(model: nn.Module) -> None:
 def initialise_glorot(model: nn.Module) -> None:
     """As the default, but embeddings Glorot-uniform too, up to √(6 / (V + D)): of thousands of words far smaller.
 
-    Of JoeyNMT's Transformers. What a tied output layer says first is then close to nothing about any word, where
-    N(0, 1/D) begins with a preference (docs/speed.md).
+    So JoeyNMT draws them for a Transformer, which sees places the better beside words at first; measured in
+    benchmarks/results/quality-transformer.md.
     """
     initialise_default(model)
     for module in model.modules():
