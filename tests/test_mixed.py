@@ -102,7 +102,7 @@ def test_what_the_documentation_shows_is_understood(repository: Path, tmp_path: 
         kinds.append((recipe.model.kind, recipe.model.attention and recipe.model.attention.kind))
         build_model(recipe.model, WORDS, WORDS)
     assert kinds == [
-        ("transformer", None),
+        ("transformer", "multi-head"),
         ("transformer", None),
         ("transformer", None),
         ("mixed", "coverage-neural"),
