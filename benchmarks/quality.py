@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from benchmarks.protocol import ROOT
-from benchmarks.table import Cell, table
+from benchmarks.table import table
 from benchmarks.texts import SIDES, SPECIAL, text_file, words_file
-from nmt.corpus import Corpus, TextPair, load_corpus, prepare_corpus
+from nmt.corpus import Corpus, load_corpus, prepare_corpus
 from nmt.ending import last_end
 from nmt.errors import InputError
 from nmt.journal import LOG_FILE
@@ -30,7 +30,6 @@ from nmt.recipe import load_recipe
 from nmt.text import read_lines, write_lines
 from nmt.vocabulary import Vocabulary, WordVocabulary
 
-TEST = "test"  # the test set's name within the text that JoeyNMT reads
 DIFFERENT = """\
 JoeyNMT draws its batches without regard to length, as many sentences each as make our number of updates an epoch; it
 trains in float32, keeps the checkpoint of its best greedy BLEU of pieces on the sentences that ours is judged by, and
@@ -38,22 +37,20 @@ normalises lengths by its own formula (`beam_alpha: 1.0`). Its recurrent decoder
 learning rate of that is constant."""
 
 
-def export(
-    directory: Path, corpus: Corpus, vocabularies: Vocabularies, test: TextPair, judged: int | None = None
-) -> None:
-    """Write the pieces of train, dev and test, a sentence a line, and each side's vocabulary, a piece a line.
+def export(directory: Path, corpus: Corpus, vocabularies: Vocabularies, judged: int | None = None) -> None:
+    """Write the pieces of train, dev and the test sets, a sentence a line, and each side's vocabulary, a piece a line.
 
     Of dev the first ``judged`` sentences; None: all."""
     for side, vocabulary in zip(SIDES, vocabularies, strict=True):
         write_lines(words_file(directory, side), vocabulary.pieces(range(SPECIAL, len(vocabulary))))
-        for part, pair in (("train", corpus.train), ("dev", corpus.dev), (TEST, test)):
+        for part, pair in {"train": corpus.train, "dev": corpus.dev, **corpus.tests}.items():
             lines = islice(read_lines(getattr(pair, side)), judged if part == "dev" else None)
             pieces = (" ".join(vocabulary.pieces(vocabulary.encode(line))) for line in lines)
             write_lines(text_file(directory, part, side), pieces)
 
 
-def configuration(directory: Path, run: Mapping[str, Any], updates: int, epochs: int) -> dict[str, Any]:
-    """JoeyNMT's settings for a run's recipe, read as YAML, in a directory that :func:`export` has filled."""
+def configuration(directory: Path, run: Mapping[str, Any], updates: int, epochs: int, test: str) -> dict[str, Any]:
+    """JoeyNMT's settings for a run's recipe, read as YAML, and a test set, in a directory filled by :func:`export`."""
     model, training = run["model"], run["training"]
     pairs = sum(1 for _ in read_lines(text_file(directory, "train", "source")))
     transformer = model.get("kind") == "transformer"
@@ -64,7 +61,10 @@ def configuration(directory: Path, run: Mapping[str, Any], updates: int, epochs:
         "use_cuda": False,
         "random_seed": run.get("seed", 1),
         "data": {
-            **{part: str(text_file(directory, part, "source").with_suffix("")) for part in ("train", "dev", TEST)},
+            **{
+                key: str(text_file(directory, part, "source").with_suffix(""))
+                for key, part in (("train", "train"), ("dev", "dev"), ("test", test))
+            },
             "dataset_type": "plain",
             **{
                 key: {"lang": side, "level": "word", "lowercase": False, "voc_file": str(words_file(directory, side))}
@@ -140,7 +140,7 @@ def transformer_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare(run: Path, python: Path, directory: Path, threads: int, say: Callable[[str], None]) -> list[str]:
-    """Train JoeyNMT beside a finished run, unless ``directory`` holds its translations; the lines of a table.
+    """Train JoeyNMT beside a finished run, as far as ``directory`` does not hold it yet; the lines of a table.
 
     ``say`` is told of the part that begins. Raises ``CalledProcessError`` where JoeyNMT fails; its log is in
     ``directory``. Raises ``InputError`` for a run that has not come to its end, or where there is no JoeyNMT.
@@ -151,31 +151,31 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
         raise InputError(f"{python}: not there; make it with python -m benchmarks peers joeynmt, or name --peers")
     corpus_file = load_recipe(run / "recipe.yaml").corpus
     corpus = prepare_corpus(load_corpus(corpus_file), corpus_file.parent / "downloads", say)
-    name, test = next(iter(corpus.tests.items()))
     vocabularies = load_vocabularies(run / "vocabularies")
     updates = ended["update"]
     events = (json.loads(line) for line in read_lines(run / LOG_FILE))
     epochs = max(event["epoch"] for event in events if event["event"] == "train")
-    found = directory / f"translations.{TEST}"
-    if not found.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        say("writing the pieces")
-        settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-        export(directory, corpus, vocabularies, test, settings["training"]["validation"]["sentences"])
-        asked = configuration(directory, settings, updates, epochs)
-        write_lines(directory / "joeynmt.yaml", yaml.safe_dump(asked).splitlines())
-        say("JoeyNMT trains")
-        train(python, directory, threads)
-    theirs = [text_of(line, vocabularies[1]) for line in read_lines(found)]
-    write_lines(directory / f"{name}.hyp", theirs)
-    ours = list(read_lines(run / "translations" / f"{name}.hyp"))
-    references = [list(read_lines(path)) for path in (test.target, *test.references)]
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    say("writing the pieces")
+    export(directory, corpus, vocabularies, settings["training"]["validation"]["sentences"])
     tokenize = "none" if corpus.tokenised else None
-    rows: list[list[Cell]] = []
-    for who, lines in (("ours", ours), ("JoeyNMT 2.3.0", theirs)):
-        scores = bleu(lines, *references, tokenize=tokenize), ngrr(lines, order=4, tokenize=tokenize)
-        rows.append([who, *(f"{score.value:.2f}" for score in scores), f"{updates:,}"])
-    return [*table(["", f"BLEU on {name}", "4-GRR", "updates"], rows), "", *DIFFERENT.splitlines()]
+    head, rows = [""], [["ours"], ["JoeyNMT 2.3.0"]]
+    for name, test in corpus.tests.items():
+        found = directory / f"{name}.test"
+        if not found.exists():
+            asked = configuration(directory, settings, updates, epochs, name)
+            write_lines(directory / f"{name}.yaml", yaml.safe_dump(asked).splitlines())
+            say(f"JoeyNMT trains, where it is not trained, and translates {name}")
+            train_and_test(python, directory, name, threads)
+        theirs = [text_of(line, vocabularies[1]) for line in read_lines(found)]
+        write_lines(directory / f"{name}.hyp", theirs)
+        references = [list(read_lines(path)) for path in (test.target, *test.references)]
+        for row, lines in zip(rows, (list(read_lines(run / "translations" / f"{name}.hyp")), theirs), strict=True):
+            scores = bleu(lines, *references, tokenize=tokenize), ngrr(lines, order=4, tokenize=tokenize)
+            row.extend(f"{score.value:.2f}" for score in scores)
+        head += [f"BLEU on {name}", "4-GRR"]
+    return [*table([*head, "updates"], [[*row, f"{updates:,}"] for row in rows]), "", *DIFFERENT.splitlines()]
 
 
 def text_of(line: str, vocabulary: Vocabulary) -> str:
@@ -185,13 +185,13 @@ def text_of(line: str, vocabulary: Vocabulary) -> str:
     return line.replace(" ", "").replace("▁", " ").strip()
 
 
-def train(python: Path, directory: Path, threads: int) -> None:
-    """JoeyNMT's training and test, its log beside its configuration; what was interrupted goes on."""
+def train_and_test(python: Path, directory: Path, test: str, threads: int) -> None:
+    """JoeyNMT's training and translation of a test set, its log beside; what was interrupted goes on."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
-    asked = str(directory / "joeynmt.yaml")
+    asked = str(directory / f"{test}.yaml")
     steps = (
         ["benchmarks.joeynmt_training", asked],
-        ["joeynmt", "test", asked, "--output-path", str(directory / "translations")],
+        ["joeynmt", "test", asked, "--output-path", str(directory / test)],  # and .test
     )
     with (directory / "joeynmt.log").open("a") as log:
         for step in steps:

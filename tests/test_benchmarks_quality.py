@@ -34,17 +34,17 @@ def test_pieces_come_back_as_the_text(kind: str, tmp_path: Path) -> None:
         tokenised=True,
         train=pair,
         dev=pair,
-        tests={"test": pair},
+        tests={"near": pair, "far": pair},
     )
     known = vocabulary(kind)
-    export(tmp_path, corpus, (known, known), pair)
-    for part in ("train", "dev", "test"):
+    export(tmp_path, corpus, (known, known))
+    for part in ("train", "dev", "near", "far"):
         written = list(read_lines(tmp_path / f"{part}.target"))
         assert [text_of(line, known) for line in written] == LINES
         assert {piece for line in written for piece in line.split()} <= set(read_lines(tmp_path / "words.target"))
     assert len(list(read_lines(tmp_path / "words.source"))) == len(known) - 4
-    export(tmp_path, corpus, (known, known), pair, judged=1)
-    assert [len(list(read_lines(tmp_path / f"{part}.source"))) for part in ("train", "dev", "test")] == [
+    export(tmp_path, corpus, (known, known), judged=1)
+    assert [len(list(read_lines(tmp_path / f"{part}.source"))) for part in ("train", "dev", "far")] == [
         len(LINES),
         1,
         len(LINES),
@@ -55,8 +55,9 @@ def test_pieces_come_back_as_the_text(kind: str, tmp_path: Path) -> None:
 def test_sizes_are_the_recipes(name: str, tmp_path: Path) -> None:
     write_lines(tmp_path / "train.source", ["a"] * 100)
     recipe = yaml.safe_load((REPOSITORY / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
-    asked = configuration(tmp_path, recipe, updates=40, epochs=4)
+    asked = configuration(tmp_path, recipe, updates=40, epochs=4, test="far")
     model, training = asked["model"], asked["training"]
+    assert [Path(asked["data"][part]).name for part in ("train", "dev", "test")] == ["train", "dev", "far"]
     assert training["updates"] == 40
     assert training["batch_size"] == 10  # 100 pairs in the 10 updates of an epoch
     assert training["validation_freq"] == 10
