@@ -155,20 +155,24 @@ def compare(run: Path, python: Path, directory: Path, threads: int, say: Callabl
     updates = ended["update"]
     events = (json.loads(line) for line in read_lines(run / LOG_FILE))
     epochs = max(event["epoch"] for event in events if event["event"] == "train")
-    directory.mkdir(parents=True, exist_ok=True)
-    settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-    say("writing the pieces")
-    export(directory, corpus, vocabularies, settings["training"]["validation"]["sentences"])
+    if missing := [name for name in corpus.tests if not (directory / f"{name}.test").exists()]:
+        directory.mkdir(parents=True, exist_ok=True)
+        say("writing the pieces")
+        settings = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        export(directory, corpus, vocabularies, settings["training"]["validation"]["sentences"])
+        for name in missing:
+            asked = configuration(directory, settings, updates, epochs, name)
+            write_lines(directory / f"{name}.yaml", yaml.safe_dump(asked).splitlines())
+        say("JoeyNMT trains, where it is not trained")
+        joeynmt(python, directory, threads, "benchmarks.joeynmt_training", directory / f"{missing[0]}.yaml")
+        for name in missing:
+            say(f"JoeyNMT translates {name}")
+            given = "test", directory / f"{name}.yaml", "--output-path", directory / name  # and .test
+            joeynmt(python, directory, threads, "joeynmt", *given)
     tokenize = "none" if corpus.tokenised else None
     head, rows = [""], [["ours"], ["JoeyNMT 2.3.0"]]
     for name, test in corpus.tests.items():
-        found = directory / f"{name}.test"
-        if not found.exists():
-            asked = configuration(directory, settings, updates, epochs, name)
-            write_lines(directory / f"{name}.yaml", yaml.safe_dump(asked).splitlines())
-            say(f"JoeyNMT trains, where it is not trained, and translates {name}")
-            train_and_test(python, directory, name, threads)
-        theirs = [text_of(line, vocabularies[1]) for line in read_lines(found)]
+        theirs = [text_of(line, vocabularies[1]) for line in read_lines(directory / f"{name}.test")]
         write_lines(directory / f"{name}.hyp", theirs)
         references = [list(read_lines(path)) for path in (test.target, *test.references)]
         for row, lines in zip(rows, (list(read_lines(run / "translations" / f"{name}.hyp")), theirs), strict=True):
@@ -185,15 +189,9 @@ def text_of(line: str, vocabulary: Vocabulary) -> str:
     return line.replace(" ", "").replace("▁", " ").strip()
 
 
-def train_and_test(python: Path, directory: Path, test: str, threads: int) -> None:
-    """JoeyNMT's training and translation of a test set, its log beside; what was interrupted goes on."""
+def joeynmt(python: Path, directory: Path, threads: int, module: str, *arguments: str | Path) -> None:
+    """Run a module in JoeyNMT's environment; its log is in ``directory``."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
-    asked = str(directory / f"{test}.yaml")
-    steps = (
-        ["benchmarks.joeynmt_training", asked],
-        ["joeynmt", "test", asked, "--output-path", str(directory / test)],  # and .test
-    )
+    command = [python, "-m", module, *arguments]
     with (directory / "joeynmt.log").open("a") as log:
-        for step in steps:
-            command = [str(python), "-m", *step]
-            subprocess.run(command, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        subprocess.run(command, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 from torch import nn
 
 from nmt.attention import ATTENTIONS, Attention
-from nmt.attention.base import Rate
+from nmt.attention.base import Rate, Size
 from nmt.cells import CELLS, DROPOUTS, Cell, Residual, Stacked, StateDropout, Unit
 from nmt.decoder import OUTPUTS, STARTS, WIRINGS, RecurrentDecoder
 from nmt.encoder import RecurrentEncoder
@@ -22,8 +22,6 @@ from nmt.initialisation import Initialisation
 from nmt.layers import READOUTS
 from nmt.settings import Choice, Settings, choice
 from nmt.vocabulary import PAD
-
-Size = Annotated[int, Field(ge=1)]
 
 
 class EncoderDropout(Settings):

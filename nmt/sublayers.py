@@ -11,18 +11,16 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from nmt.attention import ATTENTIONS, Attention, Glance
-from nmt.attention.base import Keys, Rate
+from nmt.attention.base import Keys, Rate, Size
 from nmt.cells import Dropout
 from nmt.initialisation import Initialisation
 from nmt.positions import POSITIONS, Positions
 from nmt.settings import Choice, Settings, choice
 from nmt.tree import State, map_tensors, rows
-
-Size = Annotated[int, Field(ge=1)]
 
 
 class TransformerDropout(Settings):
