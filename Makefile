@@ -43,7 +43,7 @@ bench: .venv/installed
 	$(BENCH) decode --rounds 2 --out $(RESULTS)/decode.md
 	$(BENCH) align --rounds 2 --out $(RESULTS)/align.md
 	$(BENCH) data --threads $(THREADS) --out $(RESULTS)/data.md
-	$(BENCH) lengths --rounds 2 --out $(RESULTS)/lengths.md
+	$(BENCH) lengths --out $(RESULTS)/lengths.md
 
 clean:
 	rm -rf .venv .venv-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from benchmarks.rounds import key, middle, take_turns
 from benchmarks.table import Cell, slope, table
 from benchmarks.train import Say, Setting, start_of
+from benchmarks.workload import Workload
 
 FIXED = 20
+SAID = 20  # times, at least, that a word is said on average: the workload can then make place for all words
 LENGTHS = (10, 20, 50, 100, 200)
 WORKS = ("train", "decode")
 
@@ -47,10 +49,7 @@ def measure(
 
 def one_length(name: str, setting: Setting, both: tuple[int, int], sentences: int, say: Say) -> dict[str, float] | None:
     """Processor seconds a sentence of a training and a search where all pairs have these lengths; None if it failed."""
-    workload = setting.workload._replace(
-        pairs=16 * setting.batch, lengths=both, test_pairs=sentences, forced_length=both[1]
-    )
-    now = setting._replace(workload=workload)
+    now = setting._replace(workload=workload_of(setting, both, sentences))
     turns = take_turns({name: start_of(name, now)}, WORKS, {name: 1}, setting.rounds, _nothing, {"decode": sentences})
     if turns.failures:
         say(f"{name}: failed: {turns.failures[name]}")
@@ -61,6 +60,12 @@ def one_length(name: str, setting: Setting, both: tuple[int, int], sentences: in
         "train": middle(train, "cpu_seconds") / setting.batch,
         "decode": middle(decode, "cpu_seconds") / middle(decode, "sentences"),
     }
+
+
+def workload_of(setting: Setting, both: tuple[int, int], sentences: int) -> Workload:
+    """Pairs of these lengths, enough for every word to be said: the output layer costs the same at every length."""
+    pairs = max(16 * setting.batch, SAID * setting.workload.vocabulary // min(both))
+    return setting.workload._replace(pairs=pairs, lengths=both, test_pairs=sentences, forced_length=both[1])
 
 
 def _nothing(sentence: str) -> None:

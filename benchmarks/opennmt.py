@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from benchmarks.protocol import Works, serve
-from benchmarks.texts import SIDES, added, counted, text_file, words
+from benchmarks.texts import SIDES, added, counted, sentences, text_file, words
 
 # Imported by transforms that are not used here.
 UNUSED = ("spacy", "fasttext")
@@ -71,14 +71,16 @@ def configuration(settings: dict[str, Any]) -> str:
 
 
 def make(settings: dict[str, Any]) -> Works:
-    """Training of a workload."""
+    """Training and beam search of a workload."""
     stub_what_is_unused()
     import torch
     from onmt import opts
+    from onmt.constants import CorpusTask
     from onmt.inputters.dynamic_iterator import build_dynamic_dataset_iter
     from onmt.model_builder import build_model
     from onmt.train_single import _init_train
     from onmt.trainer import build_trainer
+    from onmt.translate import GNMTGlobalScorer, Translator
     from onmt.utils.optimizers import Optimizer
     from onmt.utils.parse import ArgumentParser
     from onmt.utils.statistics import Statistics
@@ -94,7 +96,7 @@ def make(settings: dict[str, Any]) -> Works:
     model = build_model(opt, opt, vocabs, None, -1)
     model.train()
     trainer = build_trainer(opt, -1, model, vocabs, Optimizer.from_opt(model, opt, checkpoint=None))
-    pad = vocabs["tgt"]["<blank>"]
+    pad, end = vocabs["tgt"]["<blank>"], vocabs["tgt"]["</s>"]
 
     def batches_for_ever():  # type: ignore[no-untyped-def]
         while True:
@@ -113,7 +115,29 @@ def make(settings: dict[str, Any]) -> Works:
             counts.append(counted(batch["srclen"].tolist(), real.tolist()))
         return {**added(counts), "loss": statistics.xent()}
 
-    return {"train": train}
+    # What its translation options would say.
+    opt.transforms, opt.tgt = [], None
+    test = [" ".join(said) for said in sentences(Path(settings["workload"]), "test", "source")]
+    translator = Translator(
+        model,
+        vocabs,
+        n_best=1,
+        beam_size=5,
+        min_length=settings["forced_length"],
+        max_length=settings["forced_length"],
+        max_length_ratio=0,
+        global_scorer=GNMTGlobalScorer(alpha=1.0, beta=0.0, length_penalty="avg", coverage_penalty="none"),
+    )
+
+    def decode(count: int) -> dict[str, float]:
+        model.eval()
+        found = said = 0
+        for batch, _ in build_dynamic_dataset_iter(opt, transforms, vocabs, task=CorpusTask.INFER, src=test[:count]):
+            best = [best_first[0] for best_first in translator.translate_batch(batch, attn_debug=False)["predictions"]]
+            found, said = found + len(best), said + sum(int(ids.ne(end).sum()) for ids in best)
+        return {"sentences": found, "words": said}
+
+    return {"train": train, "decode": decode}
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ TRAINING = {
     "Additive attention and the peers": (OURS, "ours-bf16", "joeynmt", "fairseq", "opennmt"),
     "GAtt": (OURS, "gatt", "gatt-bf16", "gatt-reset-after", "gatt-reset-after-bf16", "gatt-reset-after-additive"),
 }
-SEARCHING = (OURS, "ours-bf16", "ours-int8", "joeynmt", "fairseq")
+SEARCHING = (OURS, "ours-bf16", "ours-int8", "joeynmt", "fairseq", "opennmt")
 
 
 def sizes_of(system: System, size: int, vocabulary: int) -> Sizes:

@@ -11,13 +11,14 @@ from click.testing import CliRunner, Result
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import floor, gpu, peers, protocol, rounds, table
+from benchmarks import floor, gpu, lengths, peers, protocol, rounds, table
 from benchmarks.floor import Counts, Sizes
 from benchmarks.machine import seconds_of_products
 from benchmarks.ours import of_batch, recipe_of
 from benchmarks.protocol import Child, SystemFailedError
 from benchmarks.systems import OURS, SEARCHING, SYSTEMS, TRAINING, sizes_of
 from benchmarks.texts import SIDES, SPECIAL, added, counted, sentences, words
+from benchmarks.train import Setting
 from benchmarks.workload import Workload, generate
 from nmt import native
 from nmt.batching import collate
@@ -63,8 +64,8 @@ def test_gatt_by_hand() -> None:
 def test_the_published_floors(cache: Path) -> None:
     """As counted by hand when the peers were first measured: 74, 365, 67, 77 and 141 MFLOP a target token."""
     directory = generate(Workload(), cache)
-    lengths = [[len(one) + 1 for one in sentences(directory, "train", side)] for side in SIDES]
-    counts = Counts(**{name: float(many) for name, many in counted(*lengths).items()})
+    long = [[len(one) + 1 for one in sentences(directory, "train", side)] for side in SIDES]
+    counts = Counts(**{name: float(many) for name, many in counted(*long).items()})
     expected = {"ours": 74, "gatt": 365, "joeynmt": 67, "fairseq": 77, "opennmt": 141}
     for name, megaflop in expected.items():
         system = SYSTEMS[name]
@@ -234,6 +235,15 @@ def test_lengths() -> None:
     rows = rows_of(run("lengths", *arguments, "--lengths", "4,40", "--sentences", "2"))
     assert rows.keys() > {"ours, train, by target length", "ours, decode, by source length"}
     assert float(rows["ours, decode, by target length"][-1]) > 0.3
+
+
+@pytest.mark.parametrize("both", [(20, 10), (10, 20), (20, 200)])
+def test_every_length_has_the_whole_vocabulary(tmp_path: Path, both: tuple[int, int]) -> None:
+    setting = Setting(Workload(vocabulary=800), tmp_path, tmp_path, size=8, batch=2, threads=1, rounds=1)
+    directory = generate(lengths.workload_of(setting, both, sentences=2), tmp_path)
+    for side in SIDES:
+        said = {word for text in sentences(directory, "train", side) for word in text}
+        assert said == set(words(directory, side))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
