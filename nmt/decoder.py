@@ -19,7 +19,7 @@ from nmt.attention.base import Keys
 from nmt.cells import Dropout, Stacked
 from nmt.layers import Readout, at_least_float32
 from nmt.loops import looping, project
-from nmt.tree import State, map_tensors, repeat, rows
+from nmt.tree import State, map_tensors, rows
 from nmt.vocabulary import PAD
 
 
@@ -271,14 +271,16 @@ class MarginalDecoder(RecurrentDecoder):
     def logits(
         self, token_BT: Tensor, output_BTO: Tensor, embedded_BTD: Tensor, seen: Glance, memory: Memory
     ) -> Tensor:
-        memory = repeat(memory, len(token_BT) // len(memory.valid_BS))  # hypotheses of a sentence share it
+        # Hypotheses of a sentence, next to each other, share its memory: they are more positions of one target.
+        positions = token_BT.numel() // len(memory.valid_BS)
+        output_BTO, embedded_BTD = (one.reshape(-1, positions, one.shape[-1]) for one in (output_BTO, embedded_BTD))
         readout_BTSR = self.output_dropout(self.readout.everywhere(output_BTO, embedded_BTD, memory.value_BSE))
         real_N = (token_BT != PAD).flatten().nonzero().squeeze(1)  # nothing follows padding; a GPU is waited for once
         readout_NSR, weight_NS = (
             one.flatten(0, 1).index_select(0, real_N) for one in (readout_BTSR, at_least_float32(seen.weight_BTS))
         )
         tiny = torch.finfo(weight_NS.dtype).tiny
-        impossible_NS = ~memory.valid_BS.index_select(0, real_N // token_BT.shape[1])
+        impossible_NS = ~memory.valid_BS.index_select(0, real_N // positions)
         log_weight_NS = weight_NS.clamp(min=tiny).log().masked_fill(impossible_NS, -torch.inf)
         rows = max(1, self.CHUNK // (readout_NSR.shape[1] * self.output.out_features))
         pieces = list(zip(torch.split(readout_NSR, rows), torch.split(log_weight_NS, rows), strict=True))

@@ -54,6 +54,7 @@ def run(name: str, sizes: tuple[int, int, int, int], *arguments: Tensor, wide: t
     # C would take any memory for what it expects.
     if any(one.is_floating_point() and one.dtype not in (torch.float32, wide) for one in arguments):
         raise TypeError(f"{name}: float32 expected, not {', '.join(str(one.dtype) for one in arguments)}")
+    torch.get_num_threads()  # asked in a thread of Python's own, it has OpenMP there keep to torch's number of them
     function(*map(ctypes.c_int64, sizes), *map(_argument, arguments))
 
 

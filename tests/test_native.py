@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -208,6 +209,22 @@ def test_a_damaged_library_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         places[-1].write_bytes(b"")
     assert places[0] == places[1]
     assert whole
+
+
+@there
+def test_a_thread_of_pythons_own_keeps_to_torchs_number_of_threads() -> None:
+    code = (
+        "import ctypes, threading, torch; from nmt import native; torch.set_num_threads(1); "
+        "one = torch.ones(1, 1, 1, 4); row = torch.empty(4); "
+        "say = lambda: print(getattr(ctypes.CDLL(None), 'omp_get_max_threads', lambda: 'unknown')()); "
+        "run = lambda: native.run('reset_forward', (1, 1, 1, 4), one, one, one, row, wide=torch.float32); "
+        "thread = threading.Thread(target=lambda: (say(), run(), say())); thread.start(); thread.join()"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "3"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+    if done.stdout.startswith("unknown"):
+        pytest.skip("OpenMP's functions are not to be asked here")
+    assert done.stdout == "3\n1\n", done
 
 
 def test_without_a_home_nothing_is_kept_and_nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
