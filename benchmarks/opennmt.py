@@ -94,7 +94,6 @@ def make(settings: dict[str, Any]) -> Works:
     torch.manual_seed(opt.seed)
     _, vocabs, transforms = _init_train(opt)
     model = build_model(opt, opt, vocabs, None, -1)
-    model.train()
     trainer = build_trainer(opt, -1, model, vocabs, Optimizer.from_opt(model, opt, checkpoint=None))
     pad, end = vocabs["tgt"]["<blank>"], vocabs["tgt"]["</s>"]
 
@@ -107,6 +106,7 @@ def make(settings: dict[str, Any]) -> Works:
     batches = batches_for_ever()
 
     def train(updates: int) -> dict[str, float]:
+        model.train()
         counts, statistics = [], Statistics()
         for _ in range(updates):
             batch = next(batches)
